@@ -1,0 +1,65 @@
+"""attnlib: the numbers of the book "Why does attention divide by √d_k?".
+
+Each module holds one idea, in the order in which the chapters need them. The
+numerical ones need numpy and scipy alone; `attnlib.figures` needs matplotlib and
+`attnlib.exercises` sympy, so they are imported by name where they are used.
+"""
+
+from attnlib.attention import (
+    attention_weights,
+    dot_product_scores,
+    scaled_dot_product_attention,
+    scaled_dot_product_attention_vjp,
+)
+from attnlib.concentration import (
+    entropy,
+    inverse_participation_ratio,
+    jacobian_norm,
+    jacobian_trace,
+    max_weight,
+)
+from attnlib.dot_product import (
+    dot_product_density,
+    dot_product_excess_kurtosis,
+    dot_product_variance,
+)
+from attnlib.layers import (
+    embed,
+    merge_heads,
+    multi_head_attention,
+    multi_head_attention_vjp,
+    project,
+    split_heads,
+)
+from attnlib.ledger import check
+from attnlib.softmax import log_softmax, softmax, softmax_jacobian, softmax_vjp
+from attnlib.source import show_source
+from attnlib.trained_heads import running_example
+
+__all__ = [
+    "attention_weights",
+    "check",
+    "dot_product_density",
+    "dot_product_excess_kurtosis",
+    "dot_product_scores",
+    "dot_product_variance",
+    "embed",
+    "entropy",
+    "inverse_participation_ratio",
+    "jacobian_norm",
+    "jacobian_trace",
+    "log_softmax",
+    "max_weight",
+    "merge_heads",
+    "multi_head_attention",
+    "multi_head_attention_vjp",
+    "project",
+    "running_example",
+    "scaled_dot_product_attention",
+    "scaled_dot_product_attention_vjp",
+    "show_source",
+    "softmax",
+    "softmax_jacobian",
+    "softmax_vjp",
+    "split_heads",
+]
