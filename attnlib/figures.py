@@ -18,8 +18,8 @@ def use_style():
     plt.rcdefaults()
     plt.rcParams.update(
         {
-            "figure.figsize": (6.0, 3.4),
-            "figure.dpi": 130,
+            "figure.figsize": (5.2, 3.2),
+            "figure.dpi": 150,
             "figure.constrained_layout.use": True,
             "font.size": 11,
             "axes.spines.top": False,

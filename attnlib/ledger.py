@@ -96,7 +96,11 @@ def check(claim, what, value, *, equals=None, above=None, below=None, tol=0.0):
     if equals is None and above is None and below is None:
         raise TypeError("check needs equals=, above= or below= to compare with")
     failures = []
-    if equals is not None and not (value == equals or abs(value - equals) <= tol):
+    # Truth values are not subtracted: numpy's cannot be.
+    close = value == equals or (
+        not isinstance(equals, bool | None) and abs(value - equals) <= tol
+    )
+    if equals is not None and not close:
         failures.append(f"equal to {equals!r} within {tol:g}")
     if above is not None and not value > above:
         failures.append(f"above {above!r}")
@@ -169,7 +173,7 @@ def _verdict(claim):
 
 
 def _shown(value):
-    if isinstance(value, bool) or type(value).__name__ == "bool_":
+    if isinstance(value, bool) or getattr(value, "dtype", None) == bool:
         return "yes" if value else "no"
     if isinstance(value, float) or hasattr(value, "dtype"):
         return f"{value + 0.0:.4g}" if math.isfinite(value) else str(value)

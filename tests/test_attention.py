@@ -1,0 +1,492 @@
+"""attnlib.attention against the textbook formula, torch (stored and live) and finite differences."""
+
+import tracemalloc
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose, assert_array_equal
+from oracles import (
+    script,
+    slope,
+    textbook_attention,
+    textbook_gradients,
+    textbook_weights,
+    torch_reference,
+)
+
+from attnlib import (
+    attention,
+    attention_weights,
+    dot_product_scores,
+    scaled_dot_product_attention,
+    scaled_dot_product_attention_vjp,
+    softmax,
+)
+
+pytestmark = pytest.mark.filterwarnings("error")
+
+STORED = torch_reference("attention")
+NAMES = ("query", "key", "value", "attn_mask")
+GRADIENTS = ("grad_query", "grad_key", "grad_value")
+# Of the largest entry, as rounding errors are.
+TOLERANCE = {"float64": 1e-13, "float32": 2e-6, "float16": 2e-3}
+
+
+def normal(*shape, seed=0, dtype=float):
+    return np.random.default_rng(seed).normal(size=shape).astype(dtype)
+
+
+def close(actual, expected, dtype="float64", factor=1):
+    """Shape, and every entry to the dtype's rounding of the largest one."""
+    assert actual.shape == expected.shape
+    expected = np.asarray(expected, float)
+    size = max(1, np.abs(expected[np.isfinite(expected)]).max(initial=0))
+    assert_allclose(np.asarray(actual, float), expected, rtol=0,
+                    atol=factor * size * TOLERANCE[str(dtype)])  # fmt: skip
+
+
+def compare_with(arrays, options):
+    """Both directions of one case against the results that stand beside its inputs."""
+    inputs = {name: arrays[name] for name in NAMES if name in arrays}
+    dtype = inputs["query"].dtype
+    output = scaled_dot_product_attention(**inputs, **options)
+    grads = scaled_dot_product_attention_vjp(arrays["grad_output"], **inputs, **options)
+    for name, actual in zip(("output", *GRADIENTS), (output, *grads)):
+        assert actual.dtype == dtype, name
+        close(actual, arrays[name], dtype, factor=10)
+
+
+# --- torch ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("case", STORED)
+def test_output_and_gradients_equal_the_stored_ones_of_torch(case):
+    compare_with(*STORED[case])
+
+
+@pytest.mark.needs_torch
+def test_the_stored_results_are_what_torch_gives_here():
+    maker = script("make_torch_reference")
+    assert list(maker.ATTENTION) == list(STORED)
+    for name, array in maker.reference().items():
+        kind, _, case_and_name = name.partition("/")
+        if kind == "attention":
+            case, _, argument = case_and_name.rpartition("/")
+            close(STORED[case][0][argument], array, array.dtype if array.dtype != bool else "float64")
+
+
+@pytest.mark.needs_torch
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("length", [255, 256, 257, 600])
+@pytest.mark.parametrize("is_causal", [False, True])
+def test_lengths_around_a_block_equal_torch_live(length, is_causal, dtype):
+    q, k, v, grad = normal(4, 2, length, 16, dtype=dtype)
+    expected = script("make_torch_reference").torch_attention(q, k, v, grad, is_causal=is_causal)
+    compare_with({"query": q, "key": k, "value": v, "grad_output": grad, **expected},
+                 {"is_causal": is_causal})  # fmt: skip
+
+
+@pytest.mark.needs_torch
+def test_float16_equals_torch_in_half_precision_live():
+    import torch
+
+    q, k, v = normal(3, 1, 2, 6, 8, dtype=np.float16)
+    theirs = torch.nn.functional.scaled_dot_product_attention(*map(torch.tensor, (q, k, v)))
+    close(scaled_dot_product_attention(q, k, v), theirs.numpy(), "float16")
+
+
+# --- the textbook formula ------------------------------------------------------------
+
+
+@st.composite
+def calls(draw, dtypes=("float16", "float32", "float64"), largest=4.0):
+    """Arguments of one call: small shapes, every kind of mask, magnitudes up to 1e4."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    dtype = draw(st.sampled_from(dtypes))
+    lead = draw(st.sampled_from([(), (2,), (2, 1), (1, 3), (2, 3)]))
+    queries, keys = draw(st.integers(0, 9)), draw(st.integers(0, 9))
+    d_k, d_v = draw(st.integers(1, 5)), draw(st.integers(1, 4))
+    sizes = [10.0 ** draw(st.floats(-4, largest)) for _ in range(3)]
+
+    def drawn(length, width, size):
+        own = tuple(n if draw(st.booleans()) else 1 for n in lead)
+        own = own[draw(st.integers(0, len(own))) :]
+        return np.clip(rng.normal(size=own + (length, width)) * size, -1e4, 1e4).astype(dtype)
+
+    args = [drawn(n, w, s) for n, w, s in zip((queries, keys, keys), (d_k, d_k, d_v), sizes)]
+    mask = None
+    kind = draw(st.sampled_from(["none", "bool", "additive", "rows"]))
+    if kind != "none":
+        mask = rng.random((queries, keys)) < draw(st.floats(0, 1))
+    if kind == "additive":
+        mask = np.where(mask, 0, -np.inf).astype(dtype)
+    elif kind == "rows" and queries:
+        mask = mask[:, :1] & np.ones((1, keys), dtype=bool)
+    scale = draw(st.sampled_from([None, 0.0, 1.0, 0.1]))
+    options = {"is_causal": draw(st.booleans()), "scale": scale}
+    return args, mask, options
+
+
+def score_error(query, key, scale):
+    """Bound of the rounding error of one score, in the dtype that the scores are computed in."""
+    q, k = (np.abs(np.asarray(x, float)).max(initial=0) for x in (query, key))
+    d = query.shape[-1]
+    eps = np.finfo(np.promote_types(query.dtype, np.float32)).eps
+    return eps * q * k * d * (d + 3) * (d**-0.5 if scale is None else scale)
+
+
+@settings(deadline=None, max_examples=150)
+@given(calls())
+def test_any_call_equals_the_textbook_within_its_rounding(call):
+    (q, k, v), mask, options = call
+    before = [x.copy() for x in (q, k, v)]
+    output = scaled_dot_product_attention(q, k, v, mask, **options)
+    expected = textbook_attention(q, k, v, mask, **options)
+    assert output.dtype == q.dtype and output.shape == expected.shape
+    assert np.isfinite(output).all()
+    # A score wrong by δ moves a weight by a factor within exp(±2δ); a weight is at most 1.
+    factor = min(2, np.expm1(min(1, 2 * score_error(q, k, options["scale"]))))
+    tolerance = np.abs(v.astype(float)).max(initial=0) * (factor + 20 * np.finfo(q.dtype).eps)
+    assert_allclose(output.astype(float), expected, rtol=0, atol=tolerance)
+    for now, then in zip((q, k, v), before):
+        assert_array_equal(now, then)
+
+
+@settings(deadline=None, max_examples=100)
+@given(calls())
+def test_weights_of_any_call_sum_to_one_or_are_zero(call):
+    (q, k, _), mask, options = call
+    weights = attention_weights(q, k, mask, **options)
+    expected = textbook_weights(q, k, mask, **options)
+    assert weights.shape == expected.shape and weights.dtype == q.dtype
+    assert (weights >= 0).all()
+    if weights.shape[-1]:
+        # A float16 weight is rounded, and one below 6e-8 is lost.
+        assert_allclose(weights.astype(float).sum(-1), expected.sum(-1), rtol=0,
+                        atol=20 * np.finfo(q.dtype).eps)  # fmt: skip
+    assert_array_equal(weights[expected == 0], 0)
+
+
+@settings(deadline=None, max_examples=100)
+@given(calls(dtypes=("float64",), largest=0.5))
+def test_gradients_of_any_call_equal_the_textbook(call):
+    (q, k, v), mask, options = call
+    lead = np.broadcast_shapes(*(x.shape[:-2] for x in (q, k, v)))
+    grad = normal(*lead, q.shape[-2], v.shape[-1])
+    grads = scaled_dot_product_attention_vjp(grad, q, k, v, mask, **options)
+    for actual, expected in zip(grads, textbook_gradients(grad, q, k, v, mask, **options)):
+        close(actual, expected, factor=100 * max(1, np.abs(v).max(initial=0)))
+
+
+@settings(deadline=None, max_examples=60)
+@given(calls())
+def test_gradients_are_finite_at_every_magnitude_and_keep_shapes_and_dtype(call):
+    (q, k, v), mask, options = call
+    lead = np.broadcast_shapes(*(x.shape[:-2] for x in (q, k, v)))
+    grad = np.full(lead + (q.shape[-2], v.shape[-1]), 1e-4, q.dtype)
+    grads = scaled_dot_product_attention_vjp(grad, q, k, v, mask, **options)
+    for x, g in zip((q, k, v), grads):
+        assert g.shape == x.shape and g.dtype == q.dtype
+        # In float16 a gradient may be larger than the largest number.
+        assert not np.isnan(g).any() and (q.dtype == np.float16 or np.isfinite(g).all())
+
+
+@pytest.mark.parametrize("is_causal", [False, True])
+@pytest.mark.parametrize("lengths", [(3, 3), (4, 4), (5, 5), (9, 9), (9, 4), (4, 9), (9, 7), (5, 12)])
+@pytest.mark.parametrize("mask", [None, "bool", "additive"])
+def test_blocks_of_four_rows_equal_the_textbook(monkeypatch, lengths, is_causal, mask):
+    monkeypatch.setattr(attention, "BLOCK", 4)
+    q, k, v = normal(2, lengths[0], 3), normal(2, lengths[1], 3, seed=1), normal(lengths[1], 2)
+    keep = normal(2, *lengths, seed=2) > 0
+    mask = {"bool": keep, "additive": np.where(keep, 0.5, -np.inf)}.get(mask)
+    grad = normal(2, lengths[0], 2, seed=3)
+    close(scaled_dot_product_attention(q, k, v, mask, is_causal=is_causal),
+          textbook_attention(q, k, v, mask, is_causal=is_causal))  # fmt: skip
+    grads = scaled_dot_product_attention_vjp(grad, q, k, v, mask, is_causal=is_causal)
+    expected = textbook_gradients(grad, q, k, v, mask, is_causal)
+    for actual, wanted in zip(grads, expected):
+        close(actual, wanted, factor=10)
+
+
+@pytest.mark.parametrize("length", [255, 256, 257, 600])
+@pytest.mark.parametrize("is_causal", [False, True])
+def test_lengths_around_a_real_block_equal_the_textbook(length, is_causal):
+    q, k, v, grad = normal(4, 2, length, 8)
+    close(scaled_dot_product_attention(q, k, v, is_causal=is_causal),
+          textbook_attention(q, k, v, is_causal=is_causal), factor=10)  # fmt: skip
+    grads = scaled_dot_product_attention_vjp(grad, q, k, v, is_causal=is_causal)
+    for actual, expected in zip(grads, textbook_gradients(grad, q, k, v, is_causal=is_causal)):
+        close(actual, expected, factor=10)
+
+
+def test_views_and_read_only_arrays_do():
+    q, k, v, grad = (np.swapaxes(normal(4, 5, 2, seed=s), 0, 1) for s in range(4))
+    for x in (q, k, v, grad):
+        x.setflags(write=False)
+    close(scaled_dot_product_attention(q, k, v), textbook_attention(q, k, v))
+    grads = scaled_dot_product_attention_vjp(grad, q, k, v)
+    for actual, expected in zip(grads, textbook_gradients(grad, q, k, v)):
+        close(actual, expected)
+
+
+# --- finite differences --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scale", [None, 1.0, 0.3])
+@pytest.mark.parametrize("mask", [None, "bool", "additive"])
+@pytest.mark.parametrize("is_causal", [False, True])
+@pytest.mark.parametrize("leads", [((), (), ()), ((2, 3), (1, 3), (3,)), ((1,), (2,), ())])
+def test_gradients_equal_finite_differences(leads, is_causal, mask, scale):
+    shapes = [lead + s for lead, s in zip(leads, [(5, 3), (6, 3), (6, 2)])]
+    arrays = {n: normal(*s, seed=i) for i, (n, s) in enumerate(zip(NAMES, shapes))}
+    keep = normal(5, 6, seed=7) > -0.5
+    mask = {"bool": keep, "additive": np.where(keep, normal(5, 6), -np.inf)}.get(mask)
+    options = {"attn_mask": mask, "is_causal": is_causal, "scale": scale}
+    grad = normal(*scaled_dot_product_attention(**arrays, **options).shape, seed=8)
+
+    def loss(**arrays):
+        return np.sum(grad * scaled_dot_product_attention(**arrays, **options))
+
+    grads = scaled_dot_product_attention_vjp(grad, **arrays, **options)
+    for name, g in zip(arrays, grads):
+        direction = normal(*g.shape, seed=9)
+        assert np.sum(g * direction) == pytest.approx(
+            slope(loss, arrays, name, direction), rel=1e-6, abs=1e-8
+        )
+
+
+# --- scores and scale ----------------------------------------------------------------
+
+
+def test_scores_are_scaled_dot_products_one_row_for_each_query():
+    q, k = normal(2, 1, 4, 3), normal(5, 5, 3, seed=1)
+    scores = dot_product_scores(q, k, scale=0.7)
+    assert scores.shape == (2, 5, 4, 5)
+    for b, h, i, j in np.ndindex(scores.shape):
+        assert scores[b, h, i, j] == pytest.approx(0.7 * (q[b, 0, i] @ k[h, j]), abs=1e-14)
+
+
+def test_no_scale_is_the_inverse_root_of_the_width_of_the_keys():
+    q, k, v = normal(4, 9), normal(6, 9), normal(6, 2)
+    close(dot_product_scores(q, k), q @ k.T / 3)
+    close(scaled_dot_product_attention(q, k, v), scaled_dot_product_attention(q, k, v, scale=1 / 3))
+
+
+def test_weights_are_the_softmax_of_the_scores():
+    q, k = normal(2, 4, 9), normal(2, 6, 9)
+    close(attention_weights(q, k, scale=2), softmax(dot_product_scores(q, k, scale=2)))
+
+
+def test_scale_zero_takes_the_mean_of_the_values():
+    q, k, v = normal(4, 3), normal(6, 3), normal(6, 2)
+    close(scaled_dot_product_attention(q, k, v, scale=0), np.tile(v.mean(axis=0), (4, 1)))
+
+
+def test_a_finite_scaled_score_does_not_overflow_on_the_way():
+    q = np.array([[3e20], [0]], np.float32)
+    k = np.array([[3e20], [1e20]], np.float32)  # q·k = 9e40 > 3.4e38
+    scores = dot_product_scores(q, k, scale=1e-40)
+    assert_allclose(scores, [[9, 3], [0, 0]], rtol=1e-4)
+    weight = 1 / (1 + np.exp(-6))
+    output = scaled_dot_product_attention(q, k, np.float32([[1], [0]]), scale=1e-40)
+    assert_allclose(output, [[weight], [0.5]], rtol=1e-3)
+
+
+def test_float16_is_computed_in_float32():
+    q, k = np.full((1, 4), 200, np.float16), np.full((1, 4), 200, np.float16)
+    k = np.concatenate([k, -k])  # q·k = ±160000, beyond float16's 65504
+    output = scaled_dot_product_attention(q, k, np.float16([[1], [2]]))
+    assert output.dtype == np.float16
+    assert_array_equal(output, [[1]])
+    # Rounding happens once, at the end.
+    q, k, v = normal(3, 40, 16, dtype=np.float16)
+    wide = scaled_dot_product_attention(*(x.astype(np.float32) for x in (q, k, v)))
+    assert_array_equal(scaled_dot_product_attention(q, k, v), wide.astype(np.float16))
+
+
+def test_the_common_dtype_is_returned():
+    q, k, v = normal(3, 4, 2)
+    mixed = q.astype(np.float16), k.astype(np.float32), v.astype(np.float16)
+    assert scaled_dot_product_attention(*mixed).dtype == np.float32
+    assert attention_weights(*mixed[:2]).dtype == np.float32
+    assert dot_product_scores(mixed[0], mixed[2]).dtype == np.float16
+    grads = scaled_dot_product_attention_vjp(v, *mixed)
+    assert {g.dtype for g in grads} == {np.dtype(np.float32)}
+
+
+# --- masks and empty lengths ---------------------------------------------------------
+
+
+def test_causal_is_aligned_at_the_top_left():
+    for length, source in [(3, 5), (4, 4), (5, 3)]:
+        weights = attention_weights(np.zeros((length, 1)), np.zeros((source, 1)), is_causal=True)
+        for i in range(length):
+            seen = min(i + 1, source)
+            close(weights[i], np.r_[np.full(seen, 1 / seen), np.zeros(source - seen)])
+
+
+def test_a_mask_and_causal_combine():
+    keep = np.array([[True, True, True], [False, True, True], [True, True, False]])
+    weights = attention_weights(np.zeros((3, 1)), np.zeros((3, 1)), keep, is_causal=True)
+    close(weights, np.array([[1, 0, 0], [0, 1, 0], [0.5, 0.5, 0]]))
+
+
+def test_an_additive_mask_is_added_after_scaling():
+    bias = np.log([[1.0, 3.0]])
+    weights = attention_weights(np.zeros((1, 4)), np.zeros((2, 4)), bias, scale=0.01)
+    close(weights, np.array([[0.25, 0.75]]))
+
+
+@pytest.mark.parametrize("mask", [np.zeros((3, 4), bool), np.full((3, 4), -np.inf)])
+def test_a_fully_masked_row_gives_zero_and_finite_gradients(mask):
+    mask[0] = 1
+    q, k, v, grad = normal(3, 2), normal(4, 2), normal(4, 5), normal(3, 5)
+    assert_array_equal(attention_weights(q, k, mask)[1:], 0)
+    output = scaled_dot_product_attention(q, k, v, mask)
+    assert_array_equal(output[1:], 0)
+    assert np.abs(output[0]).min() > 0
+    grads = scaled_dot_product_attention_vjp(grad, q, k, v, mask)
+    assert_array_equal(grads[0][1:], 0)
+    # The masked rows give nothing to keys and values either.
+    for g, alone in zip(grads[1:], scaled_dot_product_attention_vjp(grad[:1], q[:1], k, v)[1:]):
+        close(g, alone)
+
+
+@pytest.mark.parametrize("is_causal", [False, True])
+def test_without_keys_the_output_is_zero(is_causal):
+    q, k, v = normal(2, 3, 4), np.empty((2, 0, 4)), np.empty((2, 0, 5))
+    assert_array_equal(scaled_dot_product_attention(q, k, v, is_causal=is_causal), np.zeros((2, 3, 5)))
+    grads = scaled_dot_product_attention_vjp(np.ones((2, 3, 5)), q, k, v, is_causal=is_causal)
+    assert_array_equal(grads[0], np.zeros((2, 3, 4)))
+    assert grads[1].shape == (2, 0, 4) and grads[2].shape == (2, 0, 5)
+
+
+@pytest.mark.parametrize("is_causal", [False, True])
+def test_without_queries_the_output_is_empty(is_causal):
+    q, k, v = np.empty((2, 0, 4)), normal(2, 3, 4), normal(2, 3, 5)
+    assert scaled_dot_product_attention(q, k, v, is_causal=is_causal).shape == (2, 0, 5)
+    grads = scaled_dot_product_attention_vjp(np.empty((2, 0, 5)), q, k, v, is_causal=is_causal)
+    assert grads[0].shape == (2, 0, 4)
+    assert_array_equal(grads[1], np.zeros((2, 3, 4)))
+
+
+# --- NaN and infinities --------------------------------------------------------------
+
+
+def poisoned(name, amount):
+    """Arguments of length 9 with one entry of `name` at key 7 (of `grad_output` at row 5)."""
+    arrays = {n: normal(9, 2, seed=i) for i, n in enumerate(("query", "key", "value"))}
+    arrays["grad_output"] = normal(9, 2, seed=5)
+    if name == "attn_mask":
+        arrays["attn_mask"] = np.zeros((9, 9))
+        arrays["attn_mask"][2, 7] = amount
+    else:
+        arrays[name][5 if name == "grad_output" else 7, 0] = amount
+    return arrays
+
+
+@pytest.mark.parametrize("name", ["query", "key", "value", "attn_mask", "grad_output"])
+@pytest.mark.parametrize("amount", [np.nan, np.inf, -np.inf, 1e308])
+def test_what_stands_in_the_future_does_not_depend_on_the_block(monkeypatch, name, amount):
+    arrays = poisoned(name, amount)
+    inputs = {n: x for n, x in arrays.items() if n != "grad_output"}
+    answers = []
+    for size in (256, 4, 3, 1):
+        monkeypatch.setattr(attention, "BLOCK", size)
+        output = scaled_dot_product_attention(**inputs, is_causal=True)
+        answers.append([output, *scaled_dot_product_attention_vjp(**arrays, is_causal=True)])
+    for answer in answers[1:]:
+        for actual, expected in zip(answer, answers[0]):
+            assert_allclose(actual, expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["key", "value"])
+@pytest.mark.parametrize("mask", ["bool", "causal"])
+def test_nan_behind_a_mask_stays_nan(name, mask):
+    """As torch does with a boolean mask: NaN + -inf and 0 · NaN are NaN.
+
+    (Torch's causal CPU kernel skips some future keys, so that there the answer
+    depends on the position; attnlib's never does.)
+    """
+    arrays = poisoned(name, np.nan)
+    del arrays["grad_output"]
+    options = {"is_causal": True} if mask == "causal" else {"attn_mask": np.tri(9, dtype=bool)}
+    output = scaled_dot_product_attention(**arrays, **options)
+    assert np.isnan(output[:, 0]).all()
+    assert np.isnan(output[:, 1]).all() == (name == "key")
+
+
+@pytest.mark.needs_torch
+@pytest.mark.parametrize("name", ["query", "key", "value"])
+def test_nan_behind_a_boolean_mask_is_nan_where_torch_has_it(name):
+    maker = script("make_torch_reference")
+    arrays = {**poisoned(name, np.nan), "attn_mask": np.tri(9, dtype=bool)}
+    expected = maker.torch_attention(**arrays)["output"]
+    del arrays["grad_output"]
+    assert_array_equal(np.isnan(scaled_dot_product_attention(**arrays)), np.isnan(expected))
+
+
+def test_an_infinite_score_gives_nan_in_its_row_only():
+    q, k, v = np.ones((2, 1)), np.array([[1.0], [np.inf]]), np.ones((2, 1))
+    output = scaled_dot_product_attention(q * [[1], [-1]], k, v)
+    assert np.isnan(output[0]) and output[1] == 1
+
+
+# --- memory --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("is_causal", [False, True])
+@pytest.mark.parametrize("backward", [False, True])
+def test_working_memory_is_a_block_of_rows(backward, is_causal):
+    n = 2048
+    q, k, v = normal(3, n, 8, dtype=np.float32)
+    tracemalloc.start()
+    try:
+        if backward:
+            scaled_dot_product_attention_vjp(v, q, k, v, is_causal=is_causal)
+        else:
+            scaled_dot_product_attention(q, k, v, is_causal=is_causal)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    block = 4 * attention.BLOCK * n
+    assert peak < (4 if backward else 2) * block < 4 * n * n
+
+
+# --- errors --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "shapes, message",
+    [
+        [((4, 3), (5, 2), (5, 2)), r"query and key .*\(4, 3\) and \(5, 2\)"],
+        [((4, 0), (5, 0), (5, 2)), r"d_k ≥ 1.*\(4, 0\) and \(5, 0\)"],
+        [((4, 3), (5, 3), (6, 2)), r"key and value .*\(5, 3\) and \(6, 2\)"],
+        [((2, 4, 3), (3, 5, 3), (5, 2)), r"query \(2, 4, 3\), key \(3, 5, 3\)"],
+        [((3,), (5, 3), (5, 2)), r"query .*\(3,\)"],
+        [((4, 3), (5, 3), (5,)), r"value .*\(5,\)"],
+    ],
+)
+def test_shapes_that_do_not_fit_are_named(shapes, message):
+    with pytest.raises(ValueError, match=message):
+        scaled_dot_product_attention(*(np.zeros(s) for s in shapes))
+
+
+@pytest.mark.parametrize("mask", [np.zeros((4, 5), int), np.zeros((4, 5), complex)])
+def test_a_mask_is_boolean_or_floating(mask):
+    with pytest.raises(TypeError, match=f"attn_mask .*{mask.dtype}"):
+        scaled_dot_product_attention(np.zeros((4, 3)), np.zeros((5, 3)), np.zeros((5, 2)), mask)
+
+
+@pytest.mark.parametrize("shape", [(5, 4), (2, 4, 5), (6,)])
+def test_a_mask_fits_the_scores(shape):
+    with pytest.raises(ValueError, match=r"attn_mask of shape .*\(4, 5\)"):
+        attention_weights(np.zeros((4, 3)), np.zeros((5, 3)), np.ones(shape, bool))
+
+
+def test_grad_output_has_the_shape_of_the_output():
+    q, k, v = np.zeros((2, 4, 3)), np.zeros((5, 3)), np.zeros((5, 6))
+    with pytest.raises(ValueError, match=r"grad_output .*\(2, 4, 6\), got \(4, 6\)"):
+        scaled_dot_product_attention_vjp(np.zeros((4, 6)), q, k, v)

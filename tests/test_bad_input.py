@@ -1,0 +1,188 @@
+"""Whatever is thrown at a public function, it gives the documented result or names the argument."""
+
+import inspect
+import re
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import attnlib
+
+DTYPES = [np.float16, np.float32, np.float64, np.int64, np.uint8, bool, complex, object, "U3"]
+SPECIAL = [0, 1, -1, 2, 0.5, np.nan, np.inf, -np.inf, 1e4, 65504]
+
+
+@st.composite
+def wild_arrays(draw):
+    """Any rank up to 4, sides from 0, and every kind of dtype and number."""
+    shape = tuple(draw(st.lists(st.integers(0, 3), max_size=4)))
+    dtype = draw(st.sampled_from(DTYPES[:3] * 2 + DTYPES[3:]))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    x = rng.choice(SPECIAL, size=shape) if draw(st.booleans()) else rng.normal(size=shape)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # casting NaN to an integer
+        return np.asarray(x).astype(dtype)
+
+
+THINGS = st.sampled_from([None, "text", b"x", 1, 0.5, True, 2j, [], [1.0, 2.0], [[1.0], [2.0]], {}])
+ARRAYS = st.one_of(wild_arrays(), wild_arrays(), THINGS)
+WHOLE = st.sampled_from([-7, -1, 0, 1, 2, 3, 10**6, 1.0, 2.5, "1", None, True, np.int64(2), np.nan, 1j])
+NUMBERS = st.sampled_from([None, 0, 1, -1.0, 0.5, 1e300, np.nan, np.inf, -np.inf, "1", True, 1j, [1.0]])
+WILD = {"axis": WHOLE, "heads": WHOLE, "d": WHOLE, "scale": NUMBERS, "is_causal": st.booleans(),
+        "query_kurtosis": NUMBERS, "key_kurtosis": NUMBERS}  # fmt: skip
+
+
+def ones(*shape):
+    return np.ones(shape)
+
+
+ATTENTION = {"query": ones(2, 2), "key": ones(3, 2), "value": ones(3, 1), "attn_mask": None,
+             "is_causal": False, "scale": None}  # fmt: skip
+LAYER = {"x": ones(3, 2), "w_query": ones(2, 2), "w_key": ones(2, 2), "w_value": ones(2, 2),
+         "w_output": ones(2, 3), "heads": 2, "attn_mask": None, "is_causal": False, "scale": None}  # fmt: skip
+
+
+def scores_shape(query, key, value=None, **_):
+    lead = np.broadcast_shapes(*(x.shape[:-2] for x in (query, key, value) if x is not None))
+    return lead + (query.shape[-2], key.shape[-2])
+
+
+def common(*arrays):
+    return np.result_type(*(a for a in arrays if a is not None))
+
+
+def like(name):
+    return lambda **a: (a[name].shape, a[name].dtype)
+
+
+def row(**a):
+    return a["a"].shape[:-1], a["a"].dtype
+
+
+# Each public function: arguments that fit, and the documented (shape, dtype) of its results.
+PUBLIC = {
+    "softmax": ({"x": ones(2, 3), "axis": -1}, like("x")),
+    "log_softmax": ({"x": ones(2, 3), "axis": -1}, like("x")),
+    "softmax_jacobian": (
+        {"a": ones(2, 3)}, lambda a: (a.shape + a.shape[-1:], a.dtype)),
+    "softmax_vjp": (
+        {"a": ones(2, 3), "grad": ones(2, 3)}, lambda a, grad: (a.shape, common(a, grad))),
+    **{name: ({"a": ones(2, 3)}, row) for name in (
+        "entropy", "max_weight", "inverse_participation_ratio", "jacobian_trace", "jacobian_norm")},
+    "dot_product_scores": (
+        {k: ATTENTION[k] for k in ("query", "key", "scale")},
+        lambda **a: (scores_shape(**a), common(a["query"], a["key"]))),
+    "attention_weights": (
+        {k: v for k, v in ATTENTION.items() if k != "value"},
+        lambda **a: (scores_shape(**a), common(a["query"], a["key"]))),
+    "scaled_dot_product_attention": (
+        ATTENTION,
+        lambda **a: (scores_shape(**a)[:-1] + a["value"].shape[-1:],
+                     common(a["query"], a["key"], a["value"]))),
+    "scaled_dot_product_attention_vjp": (
+        {"grad_output": ones(2, 1), **ATTENTION},
+        lambda **a: [(a[n].shape, common(a["query"], a["key"], a["value"]))
+                     for n in ("query", "key", "value")]),
+    "embed": (
+        {"ids": np.array([0, 1]), "embedding": ones(3, 2)},
+        lambda ids, embedding: (ids.shape + embedding.shape[1:], embedding.dtype)),
+    "project": (
+        {"x": ones(2, 3), "weight": ones(3, 2), "bias": ones(2)},
+        lambda x, weight, bias: (x.shape[:-1] + weight.shape[1:], common(x, weight, bias))),
+    "split_heads": (
+        {"x": ones(2, 6), "heads": 2},
+        lambda x, heads: (x.shape[:-2] + (heads, x.shape[-2], x.shape[-1] // heads), x.dtype)),
+    "merge_heads": (
+        {"x": ones(2, 3, 2)},
+        lambda x: (x.shape[:-3] + (x.shape[-2], x.shape[-3] * x.shape[-1]), x.dtype)),
+    "multi_head_attention": (
+        LAYER, lambda **a: (a["x"].shape[:-1] + a["w_output"].shape[1:],
+                            common(*(a[n] for n in list(LAYER)[:5])))),
+    "multi_head_attention_vjp": (
+        {"grad_output": ones(3, 3), **LAYER},
+        lambda **a: [(a[n].shape, common(*(a[n] for n in ["grad_output", *list(LAYER)[:5]])))
+                     for n in list(LAYER)[:5]]),
+    "dot_product_density": ({"x": ones(2), "d": 3}, lambda x, d: (x.shape, np.dtype(float))),
+    "dot_product_variance": (
+        {"query_mean": ones(2), "query_cov": ones(2, 2), "key_mean": ones(2), "key_cov": ones(2, 2)},
+        lambda **a: ((), np.dtype(float))),
+    "dot_product_excess_kurtosis": (
+        {"d": 3, "query_kurtosis": 3.0, "key_kurtosis": 3.0}, lambda **a: ((), np.dtype(float))),
+}  # fmt: skip
+NOT_NUMERICAL = {"check", "show_source", "running_example"}
+
+
+def test_every_public_function_is_tried():
+    assert set(PUBLIC) == set(attnlib.__all__) - NOT_NUMERICAL
+    for name, (arguments, _) in PUBLIC.items():
+        assert set(arguments) == set(inspect.signature(getattr(attnlib, name)).parameters)
+
+
+def shapes_and_dtypes(result):
+    if isinstance(result, tuple):
+        return [shapes_and_dtypes(x) for x in result]
+    return np.shape(result), np.asarray(result).dtype
+
+
+def try_call(name, arguments):
+    """The result's shape and dtype as documented, or an error that names an argument."""
+    _, documented = PUBLIC[name]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # NaN and overflow may warn
+        try:
+            result = getattr(attnlib, name)(**arguments)
+        except (ValueError, TypeError) as error:
+            named = [n for n in arguments if re.search(rf"\b{n}\b", str(error))]
+            assert named, f"{name} names no argument: {type(error).__name__}: {error}"
+            return
+    keep = ("scale", "is_causal", "heads", "d")
+    arrays = {n: x if x is None or n in keep else np.asarray(x) for n, x in arguments.items()}
+    assert shapes_and_dtypes(result) == documented(**arrays)
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_arguments_that_fit_give_the_documented_result(name):
+    arguments, documented = PUBLIC[name]
+    result = getattr(attnlib, name)(**arguments)
+    assert shapes_and_dtypes(result) == documented(**arguments)
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+@settings(deadline=None, max_examples=150)
+@given(data=st.data())
+def test_anything_gives_the_documented_result_or_names_the_argument(name, data):
+    arguments = dict(PUBLIC[name][0])
+    wrong = data.draw(st.sets(st.sampled_from(list(arguments)), min_size=1), label="replaced")
+    for argument in sorted(wrong):
+        arguments[argument] = data.draw(WILD.get(argument, ARRAYS), label=argument)
+    try_call(name, arguments)
+
+
+CLASSES = {
+    "integer": np.ones((2, 2), int), "boolean": np.ones((2, 2), bool),
+    "complex": np.ones((2, 2), complex), "object": np.ones((2, 2), object),
+    "text": np.array([["a", "b"]]), "None": None, "a string": "text",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", CLASSES)
+@pytest.mark.parametrize("name", PUBLIC)
+def test_arrays_that_are_not_floating_raise_typeerror(name, kind):
+    arguments, _ = PUBLIC[name]
+    for argument, fitting in arguments.items():
+        if not isinstance(fitting, np.ndarray):
+            continue
+        if (argument, kind) in {("bias", "None"), ("ids", "integer")}:  # these may be so
+            continue
+        with pytest.raises(TypeError, match=rf"\b{argument}\b"):
+            getattr(attnlib, name)(**{**arguments, argument: CLASSES[kind]})
+
+
+@pytest.mark.parametrize("scale", [-1.0, -1e-300, np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("name", [n for n, (a, _) in PUBLIC.items() if "scale" in a])
+def test_a_negative_or_infinite_scale_raises(name, scale):
+    with pytest.raises(ValueError, match=r"\bscale\b"):
+        getattr(attnlib, name)(**{**PUBLIC[name][0], "scale": scale})

@@ -1,0 +1,175 @@
+"""attnlib.dot_product against quadrature, mpmath, Monte Carlo and exact enumeration."""
+
+import itertools
+
+import mpmath
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy.integrate import quad
+
+from attnlib import dot_product_density, dot_product_excess_kurtosis, dot_product_variance
+
+pytestmark = pytest.mark.filterwarnings("error")
+
+WIDTHS = [1, 2, 3, 4, 7, 32, 99, 100, 128, 512, 4096]
+EVERY_WIDTH = pytest.mark.parametrize("d", WIDTHS)
+
+
+def density(x, d):
+    return dot_product_density(np.asarray(x, float), d)
+
+
+def expectation(function, d):
+    """E f(q·k) for even f, over both halves of the line."""
+    spread = np.sqrt(d)
+    # Pieces: the peak at 0 (a logarithm for d = 1), the body, and the exponential tail.
+    edges = [0, 1e-6, 1e-2, 0.3 * spread, 2 * spread, 8 * spread, 40 * spread + 40]
+    pieces = [quad(lambda x: function(x) * density(x, d), *ends, epsabs=1e-13, limit=200)[0]
+              for ends in itertools.pairwise(edges)]  # fmt: skip
+    return 2 * sum(pieces)
+
+
+def exact_density(x, d):
+    """The formula itself, in forty digits."""
+    mpmath.mp.dps = 40
+    order, x = mpmath.mpf(d - 1) / 2, mpmath.mpf(float(x))
+    if x == 0:
+        return mpmath.gamma(order) / (2 * mpmath.sqrt(mpmath.pi) * mpmath.gamma(order + 0.5))
+    bessel = x**order * mpmath.besselk(order, x)
+    return bessel / (mpmath.sqrt(mpmath.pi) * 2**order * mpmath.gamma(order + 0.5))
+
+
+@EVERY_WIDTH
+def test_density_has_mass_one_variance_d_and_excess_kurtosis_six_over_d(d):
+    assert expectation(lambda x: 1, d) == pytest.approx(1, rel=1e-7)
+    assert expectation(lambda x: x**2, d) == pytest.approx(d, rel=1e-7)
+    assert expectation(lambda x: x**4, d) == pytest.approx((3 + 6 / d) * d**2, rel=1e-7)
+
+
+@pytest.mark.parametrize("d", [1, 2, 5, 64, 128])
+@pytest.mark.parametrize("t", [0.3, 1.0, 2.0])
+def test_characteristic_function(d, t):
+    t = t / np.sqrt(d)
+    assert expectation(lambda x: np.cos(t * x), d) == pytest.approx((1 + t * t) ** (-d / 2), rel=1e-7)
+
+
+@EVERY_WIDTH
+def test_density_equals_the_formula_in_forty_digits(d):
+    in_spreads = [0, 1e-300, 1e-12, 1e-7, 1e-5, 1e-3, 0.1, 1, 3, 8, 20]
+    x = np.sqrt(d) * np.array(in_spreads[d == 1 :])
+    exact = [float(exact_density(v, d)) for v in x]
+    assert_allclose(density(x, d), exact, rtol=1e-8, atol=1e-300)
+    assert_array_equal(density(-x, d), density(x, d))
+
+
+def test_small_widths_are_known_by_name():
+    x = np.array([0.0, 0.5, 3.0])
+    assert_allclose(density(x, 2), np.exp(-x) / 2, rtol=1e-14)  # Laplace
+    assert_allclose(density(x, 4), (1 + x) * np.exp(-x) / 4, rtol=1e-14)
+    assert density(0.0, 1) == np.inf
+
+
+@EVERY_WIDTH
+def test_density_far_out_and_near_zero_is_a_number(d):
+    x = np.concatenate([np.geomspace(1e-300, 1e300, 601), [np.inf]])
+    p = density(x, d)
+    assert np.isfinite(p).all() and (p >= 0).all()
+    assert (np.diff(p) <= 1e-12 * p[1:]).all()  # it only falls
+    assert p[-1] == 0 and np.isnan(density(np.nan, d))
+
+
+@EVERY_WIDTH
+def test_density_keeps_the_shape(d):
+    assert density(np.ones((2, 0, 3)), d).shape == (2, 0, 3)
+    assert dot_product_density(np.ones((2, 3), np.float32), d).dtype == float
+
+
+# --- moments -------------------------------------------------------------------------
+
+
+def law(d, seed, mean):
+    """Mean and covariance of correlated entries."""
+    rng = np.random.default_rng(seed)
+    root = rng.normal(size=(d, d)) / np.sqrt(d)
+    return mean * rng.normal(size=d), root @ root.T + 0.1 * np.eye(d)
+
+
+@pytest.mark.parametrize("mean", [0.0, 1.5])
+@pytest.mark.parametrize("d", [1, 3, 20])
+def test_variance_lies_within_five_standard_errors_of_monte_carlo(d, mean):
+    samples = 200_000
+    rng = np.random.default_rng(d)
+    query, key = law(d, 1, mean), law(d, 2, mean)
+    dots = np.einsum("ij,ij->i", rng.multivariate_normal(*query, samples),
+                     rng.multivariate_normal(*key, samples))  # fmt: skip
+    centred = dots - dots.mean()
+    measured, fourth = np.mean(centred**2), np.mean(centred**4)
+    error = np.sqrt((fourth - measured**2) / samples)
+    exact = dot_product_variance(*query, *key)
+    assert error < 0.02 * exact  # the test has the power to see a missing term
+    assert abs(measured - exact) < 5 * error
+
+
+def test_variance_of_independent_unit_entries_is_d():
+    zero, one = np.zeros(12), np.eye(12)
+    assert dot_product_variance(zero, one, zero, one) == 12
+    assert dot_product_variance(zero + 2, one, zero, one) == 12 + 4 * 12
+    assert dot_product_variance(zero + 2, 0 * one, zero, 3 * one) == 3 * 4 * 12
+    assert isinstance(dot_product_variance(zero, one, zero, one), float)
+
+
+def test_each_mean_meets_the_other_covariance():
+    up, right = np.diag([1.0, 0]), np.array([0.0, 1])
+    zero = np.zeros(2)
+    assert dot_product_variance(right, up * 0, zero, up) == 0
+    assert dot_product_variance(zero, up, 2 * right[::-1], 0 * up) == 4
+    assert dot_product_variance(2 * right[::-1], 0 * up, zero, up) == 4
+
+
+@pytest.mark.parametrize("d", [1, 2, 3])
+def test_kurtosis_of_random_signs_equals_exact_enumeration(d):
+    signs = np.array(list(itertools.product([-1, 1], repeat=d)))
+    dots = (signs @ signs.T).ravel()
+    excess = np.mean(dots**4) / np.mean(dots**2) ** 2 - 3
+    assert dot_product_excess_kurtosis(d, 1, 1) == pytest.approx(excess, abs=1e-14)
+
+
+def test_kurtosis_of_unequal_entries_equals_exact_enumeration():
+    """Signs against a three-valued entry: kurtosis 1 and 1/p."""
+    p = 0.25
+    law = [(0, 1 - p), (1, p / 2), (-1, p / 2)]
+    second = fourth = 0
+    for terms in itertools.product(itertools.product([-1, 1], law), repeat=2):
+        chance = np.prod([weight / 2 for _, (_, weight) in terms])
+        dot = sum(sign * entry for sign, (entry, _) in terms)
+        second, fourth = second + chance * dot**2, fourth + chance * dot**4
+    excess = fourth / second**2 - 3
+    assert dot_product_excess_kurtosis(2, 1, 1 / p) == pytest.approx(excess, abs=1e-14)
+
+
+@EVERY_WIDTH
+def test_kurtosis_of_gaussian_entries(d):
+    assert dot_product_excess_kurtosis(d) == pytest.approx(6 / d, rel=1e-15)
+
+
+# --- errors --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("function", [lambda d: density(1.0, d), dot_product_excess_kurtosis])
+@pytest.mark.parametrize("d, error", [(0, ValueError), (-1, ValueError), (2.0, TypeError), (True, TypeError)])  # fmt: skip
+def test_d_is_a_positive_integer(function, d, error):
+    with pytest.raises(error, match="d must be"):
+        function(d)
+
+
+def test_kurtosis_is_at_least_one():
+    with pytest.raises(ValueError, match="key_kurtosis must be finite and at least 1, got 0.5"):
+        dot_product_excess_kurtosis(3, 3, 0.5)
+
+
+@pytest.mark.parametrize("shapes", [((3,), (3, 3), (2,), (3, 3)), ((3,), (3, 3), (3,), (2, 2)),
+                                    ((1, 3), (3, 3), (3,), (3, 3)), ((3,), (3, 2), (3,), (3, 3))])  # fmt: skip
+def test_moments_fit_together(shapes):
+    with pytest.raises(ValueError, match=r"query_mean, key_mean must be \(d,\)"):
+        dot_product_variance(*(np.zeros(s) for s in shapes))

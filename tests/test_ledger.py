@@ -1,0 +1,325 @@
+"""The ledger: `check`, and the claims against the evidence in the stored notebooks.
+
+Each guard is a function of a folder of notebooks and the claims, and is itself tried on a small
+book that was broken on purpose.
+"""
+
+import copy
+import json
+import re
+from collections import Counter
+
+import numpy as np
+import pytest
+import sympy
+import yaml
+from stored import BOOK, calls, code, code_cells, notebook, output_texts, read, shown
+
+from attnlib import check, ledger
+
+IDS = [f"A{n:02}" for n in range(1, 22)]
+
+
+# --- the guards ----------------------------------------------------------------------
+
+
+def chapters(folder):
+    return {path.stem: read(path) for path in sorted(folder.glob("[0-9][0-9]-*.ipynb"))}
+
+
+def lines(cell):
+    """(claim, words) of every evidence line in a cell's stored outputs."""
+    found = (re.match(r"✓ (A\d\d) · (.+)", t) for t in output_texts(cell, "text/plain"))
+    return [match.groups() for match in found if match]
+
+
+def evidence_by_chapter(folder):
+    """{chapter: the claims that it holds evidence for}"""
+    return {
+        name: {claim for cell in code_cells(nb) for claim, _ in lines(cell)}
+        for name, nb in chapters(folder).items()
+    }
+
+
+def wrong_ids(folder, claims):
+    count = Counter(claim["id"] for claim in claims)
+    yield from (f"{i} is listed {count[i]} times" for i in sorted({*count, *IDS}) if count[i] != 1)
+    yield from (f"{i} is no id of the article" for i in sorted(set(count) - set(IDS)))
+
+
+def missing_chapters(folder, claims):
+    for claim in claims:
+        for chapter in claim.get("chapters", []):
+            if not (folder / f"{chapter}.ipynb").exists():
+                yield f"{claim['id']}: there is no chapter {chapter}"
+
+
+def pending_chapters_that_exist(folder, claims):
+    for claim in claims:
+        if "pending" in claim and (folder / f"{claim['pending']}.ipynb").exists():
+            yield f"{claim['id']} is pending, but {claim['pending']} exists"
+
+
+def claims_without_evidence(folder, claims):
+    found = evidence_by_chapter(folder)
+    for claim in claims:
+        listed = claim.get("chapters", [])
+        if not listed and "pending" not in claim:
+            yield f"{claim['id']} has neither a chapter nor a pending one"
+        for chapter in listed:
+            if claim["id"] not in found.get(chapter, ()):
+                yield f"{claim['id']} has no evidence in {chapter}"
+
+
+def evidence_without_claim(folder, claims):
+    listed = {claim["id"]: claim.get("chapters", []) for claim in claims}
+    for chapter, found in evidence_by_chapter(folder).items():
+        for claim in sorted(found):
+            if claim not in listed:
+                yield f"{chapter} holds evidence for {claim}, which nobody claims"
+            elif chapter not in listed[claim]:
+                yield f"{chapter} holds evidence for {claim}, which does not list it"
+
+
+def checks_that_did_not_run(folder, claims):
+    """A call without its line, or a line without its call: the stored output is not of this code."""
+    for chapter, nb in chapters(folder).items():
+        for number, cell in enumerate(code_cells(nb), start=1):
+            called = Counter(call.args[0].value for call in calls(cell, "check"))
+            stored = Counter(claim for claim, _ in lines(cell))
+            for claim in sorted({*called, *stored}):
+                if stored[claim] < called[claim] or not called[claim]:
+                    yield (f"{chapter}, code cell {number}: {called[claim]} checks of {claim}, "
+                           f"{stored[claim]} lines of evidence")  # fmt: skip
+
+
+def anchors_used_twice(folder, claims):
+    for chapter in chapters(folder):
+        anchors = Counter(e.anchor for e in ledger.evidence(folder) if e.chapter == chapter)
+        yield from (f"{chapter}: {a} stands {n} times" for a, n in anchors.items() if n > 1)
+
+
+GUARDS = [wrong_ids, missing_chapters, pending_chapters_that_exist, claims_without_evidence,
+          evidence_without_claim, checks_that_did_not_run, anchors_used_twice]  # fmt: skip
+
+
+@pytest.mark.parametrize("guard", GUARDS, ids=lambda g: g.__name__)
+def test_the_book(guard):
+    claims = yaml.safe_load((BOOK / "claims.yml").read_text(encoding="utf-8"))
+    assert list(guard(BOOK, claims)) == []
+
+
+def test_the_ledger_chapter_shows_the_evidence_of_today():
+    stored = [t for c in code_cells(read(BOOK / "13-ledger.ipynb")) for t in output_texts(c, "text/html")]
+    assert ledger.table(BOOK)._repr_html_() in stored, "execute 13-ledger again"
+
+
+# --- the guards on a book broken on purpose -------------------------------------------
+
+
+def evidence_cell(claim, what="gap"):
+    line = ledger.Evidence(claim, f"{what}: > 1")
+    return code(f'check("{claim}", "{what}", 2, above=1)', shown(plain=str(line)))
+
+
+def small_book():
+    """Claims and notebooks that every guard lets through; A01 is pending, A02 in two chapters."""
+    claims = [{"id": i, "chapters": ["01-one"]} for i in IDS]
+    claims[0] = {"id": "A01", "pending": "10-later"}
+    claims[1]["chapters"] = ["01-one", "02-two"]
+    one = notebook(*(evidence_cell(i) for i in IDS[1:]))
+    return claims, {"01-one": one, "02-two": notebook(evidence_cell("A02"))}
+
+
+def findings(guard, folder, claims, notebooks):
+    for name, nb in notebooks.items():
+        (folder / f"{name}.ipynb").write_text(json.dumps(nb), encoding="utf-8")
+    return list(guard(folder, claims))
+
+
+def duplicate_id(claims, notebooks):
+    claims.append(copy.deepcopy(claims[4]))
+
+
+def forgotten_id(claims, notebooks):
+    del claims[4]
+
+
+def invented_id(claims, notebooks):
+    claims.append({"id": "A22", "chapters": ["01-one"]})
+
+
+def missing_chapter(claims, notebooks):
+    del notebooks["02-two"]
+
+
+def finished_chapter_still_pending(claims, notebooks):
+    notebooks["10-later"] = notebook()
+
+
+def claim_without_evidence(claims, notebooks):
+    del notebooks["01-one"]["cells"][3]
+
+
+def claim_without_evidence_in_its_second_chapter(claims, notebooks):
+    notebooks["02-two"]["cells"].clear()
+
+
+def claim_without_chapter(claims, notebooks):
+    del claims[6]["chapters"]
+
+
+def evidence_for_no_claim(claims, notebooks):
+    notebooks["02-two"]["cells"].append(evidence_cell("A22"))
+
+
+def evidence_in_an_unlisted_chapter(claims, notebooks):
+    notebooks["02-two"]["cells"].append(evidence_cell("A03"))
+
+
+def evidence_for_a_pending_claim_without_chapter(claims, notebooks):
+    notebooks["02-two"]["cells"].append(evidence_cell("A01"))
+
+
+def check_that_did_not_run(claims, notebooks):
+    notebooks["01-one"]["cells"][2]["outputs"].clear()
+
+
+def second_check_that_did_not_run(claims, notebooks):
+    notebooks["01-one"]["cells"][2]["source"] += '\ncheck("A04", "another", 2, above=1)'
+
+
+def line_left_of_a_removed_check(claims, notebooks):
+    notebooks["01-one"]["cells"][2]["source"] = "pass"
+
+
+def evidence_twice_under_one_anchor(claims, notebooks):
+    notebooks["01-one"]["cells"].append(evidence_cell("A05"))
+
+
+BROKEN = [
+    (wrong_ids, duplicate_id, "A05 is listed 2 times"),
+    (wrong_ids, forgotten_id, "A05 is listed 0 times"),
+    (wrong_ids, invented_id, "A22 is no id"),
+    (missing_chapters, missing_chapter, "A02: there is no chapter 02-two"),
+    (pending_chapters_that_exist, finished_chapter_still_pending, "A01 is pending, but 10-later"),
+    (claims_without_evidence, claim_without_evidence, "A05 has no evidence in 01-one"),
+    (claims_without_evidence, claim_without_evidence_in_its_second_chapter, "A02 has no evidence in 02-two"),
+    (claims_without_evidence, claim_without_chapter, "A07 has neither"),
+    (evidence_without_claim, evidence_for_no_claim, "A22, which nobody claims"),
+    (evidence_without_claim, evidence_in_an_unlisted_chapter, "A03, which does not list it"),
+    (evidence_without_claim, evidence_for_a_pending_claim_without_chapter, "A01, which does not list"),
+    (checks_that_did_not_run, check_that_did_not_run, "1 checks of A04, 0 lines"),
+    (checks_that_did_not_run, second_check_that_did_not_run, "2 checks of A04, 1 lines"),
+    (checks_that_did_not_run, line_left_of_a_removed_check, "0 checks of A04, 1 lines"),
+    (anchors_used_twice, evidence_twice_under_one_anchor, "evidence-a05-gap stands 2 times"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("guard", GUARDS, ids=lambda g: g.__name__)
+def test_a_sound_small_book_passes(guard, tmp_path):
+    assert findings(guard, tmp_path, *small_book()) == []
+
+
+@pytest.mark.parametrize("guard, damage, message", BROKEN, ids=lambda x: getattr(x, "__name__", ""))
+def test_a_broken_book_is_found_out(guard, damage, message, tmp_path):
+    claims, notebooks = small_book()
+    damage(claims, notebooks)
+    found = findings(guard, tmp_path, claims, notebooks)
+    assert any(message in f for f in found), found
+
+
+# --- check ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def one_claim(monkeypatch, tmp_path):
+    """A claims.yml with A01 alone; returns a function that writes other entries."""
+
+    def write(*entries):
+        (tmp_path / "claims.yml").write_text(yaml.safe_dump(list(entries)), encoding="utf-8")
+
+    write({"id": "A01", "step": "s", "verdict": "right", "truth": "t", "chapters": ["01-one"]})
+    monkeypatch.setattr(ledger, "book_file", lambda name: tmp_path / name)
+    return write
+
+
+@pytest.mark.parametrize(
+    "value, bounds, line",
+    [
+        (9.4405, {"equals": 9.44, "tol": 1e-3}, "gap: 9.441"),
+        (np.float32(0.5), {"equals": 0.5}, "gap: 0.5"),
+        (3, {"equals": 3}, "gap: 3"),
+        (np.int64(3), {"equals": 3}, "gap: 3"),
+        (-0.0, {"equals": 0}, "gap: 0"),
+        (True, {"equals": True}, "gap: yes"),
+        (np.bool_(False), {"equals": False}, "gap: no"),
+        (sympy.Rational(1, 2), {"equals": sympy.Rational(1, 2)}, "gap: 1/2"),
+        (sympy.Integer(0), {"equals": 0}, "gap: 0"),
+        (3e-17, {"below": 1e-12}, "gap: < 1e-12"),
+        (0.6, {"above": 0.5, "below": 0.7}, "gap: > 0.5 and < 0.7"),
+    ],
+)
+def test_check_shows_one_stable_line(one_claim, capsys, value, bounds, line):
+    check("A01", "gap", value, **bounds)
+    assert capsys.readouterr().out == f"✓ A01 · {line}\n"
+
+
+@pytest.mark.parametrize(
+    "value, bounds, other",
+    [
+        (1.5, {"equals": 2.5}, "2.5"),
+        (1.5, {"equals": 1.7, "tol": 0.1}, "1.7"),
+        (1.5, {"above": 1.5}, "1.5"),
+        (1.5, {"below": 1.5}, "1.5"),
+        (1.5, {"above": 0.5, "below": 1.25}, "1.25"),
+        (False, {"equals": True}, "True"),
+        (np.bool_(False), {"equals": True}, "True"),
+        (sympy.Rational(1, 2), {"equals": sympy.Rational(1, 3)}, "1/3"),
+        (float("nan"), {"equals": 1.0}, "1.0"),
+        (float("nan"), {"above": 0.0}, "0.0"),
+        (float("nan"), {"below": 1.0}, "1.0"),
+        (float("nan"), {"equals": float("nan"), "tol": 1.0}, "nan"),
+    ],
+)
+def test_a_failing_check_raises_with_both_values_and_shows_nothing(one_claim, capsys, value, bounds, other):
+    with pytest.raises(AssertionError) as error:
+        check("A01", "gap", value, **bounds)
+    message = str(error.value)
+    assert "A01 · gap" in message and repr(value) in message and other in message
+    assert capsys.readouterr().out == ""
+
+
+def test_check_refuses_unknown_claims_and_empty_comparisons(one_claim):
+    with pytest.raises(KeyError, match="'A99' is not in claims.yml"):
+        check("A99", "gap", 1, equals=1)
+    with pytest.raises(TypeError, match="equals=, above= or below="):
+        check("A01", "gap", 1)
+
+
+def test_claims_refuse_duplicates_and_unknown_verdicts(one_claim):
+    entry = {"id": "A01", "step": "s", "verdict": "right", "truth": "t"}
+    one_claim(entry, entry)
+    with pytest.raises(ValueError, match="A01 twice"):
+        ledger.claims()
+    one_claim({**entry, "verdict": "maybe"})
+    with pytest.raises(ValueError, match="A01: verdict 'maybe' is none of"):
+        ledger.claims()
+
+
+# --- evidence and table ---------------------------------------------------------------
+
+
+def test_table_links_to_the_evidence_and_escapes_its_words(one_claim, tmp_path):
+    one_claim({"id": "A01", "step": "a < b", "verdict": "right", "truth": "t", "chapters": ["01-one"]},
+              {"id": "A02", "step": "s", "verdict": "wrong", "truth": "t", "pending": "09-x"})  # fmt: skip
+    findings(lambda *_: [], tmp_path, None, {"01-one": notebook(evidence_cell("A01", "|Σa − 1|"))})
+    (line,) = ledger.evidence(tmp_path)
+    assert (line.claim, line.text, line.chapter) == ("A01", "|Σa − 1|: > 1", "01-one")
+    table = ledger.table(tmp_path)
+    assert str(table) == "A01 right: 1 line of evidence\nA02 wrong (pending: 09-x): 0 lines of evidence"
+    html = table._repr_html_()
+    assert f'href="01-one.ipynb#{line.anchor}"' in html
+    assert "a &lt; b" in html and "&gt; 1</a>" in html
+    # The link's target is the id that the line carries in its own chapter.
+    assert f'id="{line.anchor}"' in line._repr_mimebundle_()["text/html"]

@@ -1,0 +1,157 @@
+"""The built pages as a reader's browser shows them, wide and narrow, light and dark."""
+
+import re
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from browser import chromium, serve
+
+ROOT = Path(__file__).parent.parent
+HTML = ROOT / "_build" / "html"
+SCREENSHOTS = ROOT / "_build" / "screenshots"
+SIZES = ((1280, 900), (390, 844))
+
+PAGES = sorted(page.relative_to(HTML).as_posix() for page in HTML.glob("book/**/*.html"))
+OTHER_PAGES = ["search.html", "genindex.html"]  # made by Sphinx, with its own layout
+
+# Source that should have become typeset mathematics, a link or a box.
+RAW = re.compile(r"\$|\\[a-zA-Z]+|\\[()\[\]]|\{[a-z-]+(:[a-z-]+)?\}|^:::|```|:[a-z]+:`", re.M)
+
+# Prepared in the page: what a person can read outside code, with what was typeset left out,
+# folded boxes included. Attributes that are read out or shown as a hint count as text too.
+VISIBLE_TEXT = """() => {
+  const skip = "script, style, noscript, pre, code, kbd, mjx-container, svg";
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  const lines = [document.title];
+  while (walker.nextNode()) {
+    const text = walker.currentNode.textContent.trim();
+    if (text && !walker.currentNode.parentElement.closest(skip)) lines.push(text);
+  }
+  for (const e of document.querySelectorAll("[alt], [title], [aria-label]"))
+    for (const name of ["alt", "title", "aria-label"])
+      if (e.hasAttribute(name) && !e.closest("mjx-container")) lines.push(e.getAttribute(name));
+  return lines.join("\\n");
+}"""
+
+MATH_IS_SET = """async () => {
+  if (window.MathJax?.startup) await MathJax.startup.promise;
+  await document.fonts.ready;
+}"""
+
+# What sticks out of the page, if anything does.
+TOO_WIDE = """() => {
+  const page = document.scrollingElement;
+  if (page.scrollWidth <= page.clientWidth) return [];
+  return [...document.querySelectorAll("body *")]
+    .filter(e => e.getBoundingClientRect().right > page.clientWidth + 1)
+    .slice(0, 5).map(e => `${e.tagName} ${e.className}`);
+}"""
+
+pytestmark = pytest.mark.needs_browser
+
+
+@pytest.fixture(scope="module")
+def site():
+    if not PAGES:
+        pytest.fail("there is no built book to look at: run `make book` first")
+    with serve(HTML) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with chromium() as browser:
+        yield browser
+
+
+@contextmanager
+def watched_page(browser, site, size=SIZES[0], scheme="light"):
+    """A page that notes everything that goes wrong while it loads."""
+    width, height = size
+    page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
+    page.problems = []
+    note = page.problems.append
+    page.on("console", lambda m: m.type in ("error", "warning") and note(f"{m.type}: {m.text}"))
+    page.on("pageerror", lambda error: note(f"script error: {error}"))
+    page.on("requestfailed", lambda request: note(f"failed: {request.url}"))
+    page.on("response", lambda r: r.status >= 400 and note(f"status {r.status}: {r.url}"))
+    page.on(
+        "request",
+        lambda r: r.url.startswith((site, "data:", "blob:")) or note(f"other host: {r.url}"),
+    )
+    yield page
+    page.close()
+
+
+def open_page(page, address):
+    page.goto(address, wait_until="load")
+    page.evaluate(MATH_IS_SET)
+    page.wait_for_load_state("networkidle")
+
+
+every_size_and_scheme = pytest.mark.parametrize(
+    "size, scheme", [(size, scheme) for size in SIZES for scheme in ("light", "dark")]
+)
+
+
+@pytest.mark.parametrize("name", PAGES or ["no book"])
+@every_size_and_scheme
+def test_page(browser, site, name, size, scheme):
+    with watched_page(browser, site, size, scheme) as page:
+        open_page(page, f"{site}/{name}")
+        shot = f"{Path(name).stem}-{size[0]}{'-dark' * (scheme == 'dark')}.png"
+        page.screenshot(path=SCREENSHOTS / shot, full_page=True)
+
+        assert page.problems == []
+        assert page.evaluate(TOO_WIDE) == []
+        text = page.evaluate(VISIBLE_TEXT)
+        assert [line for line in text.splitlines() if RAW.search(line)] == []
+        assert page.locator("mjx-merror, [data-mjx-error]").count() == 0
+        assert page.locator("article h1").count() == 1  # a second one outside is for print
+        assert page.title().strip()
+        assert images(page, "!img.alt.trim()") == []
+        assert images(page, "img.checkVisibility() && !img.naturalWidth") == []
+
+
+def images(page, condition):
+    """The addresses of the page's images for which a JavaScript condition on img holds."""
+    return page.locator("img").evaluate_all(
+        f"all => all.filter(img => {condition}).map(img => img.src)"
+    )
+
+
+@pytest.mark.parametrize("name", OTHER_PAGES)
+@every_size_and_scheme
+def test_other_page(browser, site, name, size, scheme):
+    with watched_page(browser, site, size, scheme) as page:
+        open_page(page, f"{site}/{name}")
+        assert page.problems == []
+        assert page.evaluate(TOO_WIDE) == []
+
+
+def test_root_leads_to_the_book(browser, site):
+    with watched_page(browser, site) as page:
+        page.goto(f"{site}/", wait_until="load")
+        page.wait_for_url(f"{site}/book/index.html")
+        assert page.problems == []
+
+
+def test_search_finds_a_chapter(browser, site):
+    with watched_page(browser, site) as page:
+        page.goto(f"{site}/search.html?q=softmax", wait_until="load")
+        page.locator("#search-results li a").first.wait_for()
+        assert page.problems == []
+
+
+def test_ledger_leads_to_its_evidence(browser, site):
+    with watched_page(browser, site) as page:
+        open_page(page, f"{site}/book/13-ledger.html")
+        links = page.locator("table.ledger a").evaluate_all("all => all.map(a => a.href)")
+        assert links
+        for chapter in sorted({link.partition("#")[0] for link in links}):
+            page.goto(chapter, wait_until="load")
+            ids = page.locator("[id]").evaluate_all("all => all.map(e => e.id)")
+            wanted = {link.partition("#")[2] for link in links if link.startswith(chapter)}
+            assert wanted <= set(ids)
+        assert page.problems == []
