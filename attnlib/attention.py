@@ -141,7 +141,8 @@ def scaled_dot_product_attention_vjp(
         grad_query[head][rows] = grad_scores @ key[head][cols] * scale
         grad_key[head][cols] += grad_scores.T @ scaled_query
     grads = (grad_query, grad_key, grad_value)
-    return tuple(_unbroadcast(g, s).astype(returned) for g, s in zip(grads, shapes))
+    pairs = zip(grads, shapes, strict=True)
+    return tuple(_unbroadcast(g, s).astype(returned) for g, s in pairs)
 
 
 def _row_blocks(query, key, value, attn_mask, is_causal, scale, grad_output=None):

@@ -123,7 +123,8 @@ def multi_head_attention_vjp(
     grad_heads = split_heads(grad_output @ w_output.T, heads)
     grads = scaled_dot_product_attention_vjp(grad_heads, q, k, v, attn_mask, **options)
     grads = [merge_heads(g) for g in grads]
-    grad_x = sum(g @ np.transpose(w) for g, w in zip(grads, (w_query, w_key, w_value)))
+    pairs = zip(grads, (w_query, w_key, w_value), strict=True)
+    grad_x = sum(g @ np.transpose(w) for g, w in pairs)
     return (grad_x, *(_weight_gradient(x, g) for g in grads), _weight_gradient(o, grad_output))
 
 

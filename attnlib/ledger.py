@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 
+import numpy as np
 import yaml
 
 from attnlib._paths import book_file
@@ -153,7 +154,8 @@ class table:
     __repr__ = __str__
 
     def _repr_html_(self):
-        head = "<tr><th>id</th><th>the article's step</th><th>verdict</th><th>what is true</th><th>evidence</th></tr>"
+        names = ("id", "the article's step", "verdict", "what is true", "evidence")
+        head = "<tr>" + "".join(f"<th>{name}</th>" for name in names) + "</tr>"
         body = "".join(
             f'<tr id="{claim.id}"><th scope="row">{claim.id}</th><td>{escape(claim.step)}</td>'
             f"<td>{escape(_verdict(claim))}</td><td>{escape(claim.truth)}</td>"
@@ -173,7 +175,7 @@ def _verdict(claim):
 
 
 def _shown(value):
-    if isinstance(value, bool) or getattr(value, "dtype", None) == bool:
+    if isinstance(value, bool | np.bool_):
         return "yes" if value else "no"
     if isinstance(value, float) or hasattr(value, "dtype"):
         return f"{value + 0.0:.4g}" if math.isfinite(value) else str(value)

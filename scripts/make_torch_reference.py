@@ -45,7 +45,7 @@ def attention_case(seed, shapes, *, dtype="float64", mask=None, magnitude=1.0, *
     """(arrays by argument name, options, torch's results) of one case."""
     rng = np.random.default_rng(seed)
     lead = np.broadcast_shapes(*(s[:-2] for s in shapes))
-    drawn = dict(zip(("query", "key", "value"), shapes))
+    drawn = dict(zip(("query", "key", "value"), shapes, strict=True))
     drawn["grad_output"] = lead + (shapes[0][-2], shapes[2][-1])
     arrays = {name: rng.normal(size=s).astype(dtype) for name, s in drawn.items()}
     arrays["query"] *= magnitude
@@ -75,9 +75,12 @@ def torch_attention(query, key, value, grad_output, attn_mask=None, is_causal=Fa
         *expanded, attn_mask=attn_mask, is_causal=is_causal, scale=scale
     )[0]
     output.backward(torch.tensor(grad_output.astype(wide)))
-    results = [output.detach(), *(torch.zeros_like(x) if x.grad is None else x.grad for x in leaves)]
+    results = [
+        output.detach(),
+        *(torch.zeros_like(x) if x.grad is None else x.grad for x in leaves),
+    ]
     names = ("output", "grad_query", "grad_key", "grad_value")
-    return {name: x.numpy().astype(dtype) for name, x in zip(names, results)}
+    return {name: x.numpy().astype(dtype) for name, x in zip(names, results, strict=True)}
 
 
 def layer_case(seed, shape, heads, is_causal):
@@ -105,7 +108,7 @@ def torch_layer(grad_output, x, w_query, w_key, w_value, w_output, heads, is_cau
     output = output.transpose(0, 1)
     output.backward(torch.tensor(grad_output))
     names = ("grad_x", "grad_w_query", "grad_w_key", "grad_w_value", "grad_w_output")
-    grads = {name: leaf.grad.numpy() for name, leaf in zip(names, leaves)}
+    grads = {name: leaf.grad.numpy() for name, leaf in zip(names, leaves, strict=True)}
     return {"output": output.detach().numpy()} | grads
 
 

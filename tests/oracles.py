@@ -65,7 +65,7 @@ def textbook_gradients(grad, query, key, value, attn_mask=None, is_causal=False,
         np.swapaxes(grad_scores, -1, -2) @ query,
         np.swapaxes(a, -1, -2) @ grad,
     )
-    return [sum_to(g, x.shape) for g, x in zip(full, (query, key, value))]
+    return [sum_to(g, x.shape) for g, x in zip(full, (query, key, value), strict=True)]
 
 
 def sum_to(grad, shape):
@@ -73,7 +73,7 @@ def sum_to(grad, shape):
     total = np.zeros(shape)
     for index in np.ndindex(grad.shape[:-2]):
         lead = index[len(index) - (len(shape) - 2) :]
-        total[tuple(0 if n == 1 else i for i, n in zip(lead, shape))] += grad[index]
+        total[tuple(0 if n == 1 else i for i, n in zip(lead, shape, strict=False))] += grad[index]
     return total
 
 

@@ -68,4 +68,9 @@ def shown(**data):
 
 def notebook(*cells):
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
-    return {"cells": list(cells), "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}
+    return {
+        "cells": list(cells),
+        "metadata": {"kernelspec": kernel},
+        "nbformat": 4,
+        "nbformat_minor": 5,
+    }

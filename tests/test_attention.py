@@ -1,4 +1,4 @@
-"""attnlib.attention against the textbook formula, torch (stored and live) and finite differences."""
+"""attnlib.attention against the textbook, torch (stored and live) and finite differences."""
 
 import tracemalloc
 
@@ -53,7 +53,7 @@ def compare_with(arrays, options):
     dtype = inputs["query"].dtype
     output = scaled_dot_product_attention(**inputs, **options)
     grads = scaled_dot_product_attention_vjp(arrays["grad_output"], **inputs, **options)
-    for name, actual in zip(("output", *GRADIENTS), (output, *grads)):
+    for name, actual in zip(("output", *GRADIENTS), (output, *grads), strict=True):
         assert actual.dtype == dtype, name
         close(actual, arrays[name], dtype, factor=10)
 
@@ -74,7 +74,9 @@ def test_the_stored_results_are_what_torch_gives_here():
         kind, _, case_and_name = name.partition("/")
         if kind == "attention":
             case, _, argument = case_and_name.rpartition("/")
-            close(STORED[case][0][argument], array, array.dtype if array.dtype != bool else "float64")
+            close(
+                STORED[case][0][argument], array, array.dtype if array.dtype != bool else "float64"
+            )
 
 
 @pytest.mark.needs_torch
@@ -115,7 +117,10 @@ def calls(draw, dtypes=("float16", "float32", "float64"), largest=4.0):
         own = own[draw(st.integers(0, len(own))) :]
         return np.clip(rng.normal(size=own + (length, width)) * size, -1e4, 1e4).astype(dtype)
 
-    args = [drawn(n, w, s) for n, w, s in zip((queries, keys, keys), (d_k, d_k, d_v), sizes)]
+    args = [
+        drawn(n, w, s)
+        for n, w, s in zip((queries, keys, keys), (d_k, d_k, d_v), sizes, strict=True)
+    ]
     mask = None
     kind = draw(st.sampled_from(["none", "bool", "additive", "rows"]))
     if kind != "none":
@@ -150,7 +155,7 @@ def test_any_call_equals_the_textbook_within_its_rounding(call):
     factor = min(2, np.expm1(min(1, 2 * score_error(q, k, options["scale"]))))
     tolerance = np.abs(v.astype(float)).max(initial=0) * (factor + 20 * np.finfo(q.dtype).eps)
     assert_allclose(output.astype(float), expected, rtol=0, atol=tolerance)
-    for now, then in zip((q, k, v), before):
+    for now, then in zip((q, k, v), before, strict=True):
         assert_array_equal(now, then)
 
 
@@ -176,7 +181,9 @@ def test_gradients_of_any_call_equal_the_textbook(call):
     lead = np.broadcast_shapes(*(x.shape[:-2] for x in (q, k, v)))
     grad = normal(*lead, q.shape[-2], v.shape[-1])
     grads = scaled_dot_product_attention_vjp(grad, q, k, v, mask, **options)
-    for actual, expected in zip(grads, textbook_gradients(grad, q, k, v, mask, **options)):
+    for actual, expected in zip(
+        grads, textbook_gradients(grad, q, k, v, mask, **options), strict=True
+    ):
         close(actual, expected, factor=100 * max(1, np.abs(v).max(initial=0)))
 
 
@@ -187,14 +194,16 @@ def test_gradients_are_finite_at_every_magnitude_and_keep_shapes_and_dtype(call)
     lead = np.broadcast_shapes(*(x.shape[:-2] for x in (q, k, v)))
     grad = np.full(lead + (q.shape[-2], v.shape[-1]), 1e-4, q.dtype)
     grads = scaled_dot_product_attention_vjp(grad, q, k, v, mask, **options)
-    for x, g in zip((q, k, v), grads):
+    for x, g in zip((q, k, v), grads, strict=True):
         assert g.shape == x.shape and g.dtype == q.dtype
         # In float16 a gradient may be larger than the largest number.
         assert not np.isnan(g).any() and (q.dtype == np.float16 or np.isfinite(g).all())
 
 
 @pytest.mark.parametrize("is_causal", [False, True])
-@pytest.mark.parametrize("lengths", [(3, 3), (4, 4), (5, 5), (9, 9), (9, 4), (4, 9), (9, 7), (5, 12)])
+@pytest.mark.parametrize(
+    "lengths", [(3, 3), (4, 4), (5, 5), (9, 9), (9, 4), (4, 9), (9, 7), (5, 12)]
+)
 @pytest.mark.parametrize("mask", [None, "bool", "additive"])
 def test_blocks_of_four_rows_equal_the_textbook(monkeypatch, lengths, is_causal, mask):
     monkeypatch.setattr(attention, "BLOCK", 4)
@@ -206,7 +215,7 @@ def test_blocks_of_four_rows_equal_the_textbook(monkeypatch, lengths, is_causal,
           textbook_attention(q, k, v, mask, is_causal=is_causal))  # fmt: skip
     grads = scaled_dot_product_attention_vjp(grad, q, k, v, mask, is_causal=is_causal)
     expected = textbook_gradients(grad, q, k, v, mask, is_causal)
-    for actual, wanted in zip(grads, expected):
+    for actual, wanted in zip(grads, expected, strict=True):
         close(actual, wanted, factor=10)
 
 
@@ -217,7 +226,9 @@ def test_lengths_around_a_real_block_equal_the_textbook(length, is_causal):
     close(scaled_dot_product_attention(q, k, v, is_causal=is_causal),
           textbook_attention(q, k, v, is_causal=is_causal), factor=10)  # fmt: skip
     grads = scaled_dot_product_attention_vjp(grad, q, k, v, is_causal=is_causal)
-    for actual, expected in zip(grads, textbook_gradients(grad, q, k, v, is_causal=is_causal)):
+    for actual, expected in zip(
+        grads, textbook_gradients(grad, q, k, v, is_causal=is_causal), strict=True
+    ):
         close(actual, expected, factor=10)
 
 
@@ -227,7 +238,7 @@ def test_views_and_read_only_arrays_do():
         x.setflags(write=False)
     close(scaled_dot_product_attention(q, k, v), textbook_attention(q, k, v))
     grads = scaled_dot_product_attention_vjp(grad, q, k, v)
-    for actual, expected in zip(grads, textbook_gradients(grad, q, k, v)):
+    for actual, expected in zip(grads, textbook_gradients(grad, q, k, v), strict=True):
         close(actual, expected)
 
 
@@ -239,8 +250,8 @@ def test_views_and_read_only_arrays_do():
 @pytest.mark.parametrize("is_causal", [False, True])
 @pytest.mark.parametrize("leads", [((), (), ()), ((2, 3), (1, 3), (3,)), ((1,), (2,), ())])
 def test_gradients_equal_finite_differences(leads, is_causal, mask, scale):
-    shapes = [lead + s for lead, s in zip(leads, [(5, 3), (6, 3), (6, 2)])]
-    arrays = {n: normal(*s, seed=i) for i, (n, s) in enumerate(zip(NAMES, shapes))}
+    shapes = [lead + s for lead, s in zip(leads, [(5, 3), (6, 3), (6, 2)], strict=True)]
+    arrays = {n: normal(*s, seed=i) for i, (n, s) in enumerate(zip(NAMES, shapes, strict=True))}
     keep = normal(5, 6, seed=7) > -0.5
     mask = {"bool": keep, "additive": np.where(keep, normal(5, 6), -np.inf)}.get(mask)
     options = {"attn_mask": mask, "is_causal": is_causal, "scale": scale}
@@ -250,7 +261,7 @@ def test_gradients_equal_finite_differences(leads, is_causal, mask, scale):
         return np.sum(grad * scaled_dot_product_attention(**arrays, **options))
 
     grads = scaled_dot_product_attention_vjp(grad, **arrays, **options)
-    for name, g in zip(arrays, grads):
+    for name, g in zip(arrays, grads, strict=True):
         direction = normal(*g.shape, seed=9)
         assert np.sum(g * direction) == pytest.approx(
             slope(loss, arrays, name, direction), rel=1e-6, abs=1e-8
@@ -350,14 +361,18 @@ def test_a_fully_masked_row_gives_zero_and_finite_gradients(mask):
     grads = scaled_dot_product_attention_vjp(grad, q, k, v, mask)
     assert_array_equal(grads[0][1:], 0)
     # The masked rows give nothing to keys and values either.
-    for g, alone in zip(grads[1:], scaled_dot_product_attention_vjp(grad[:1], q[:1], k, v)[1:]):
+    for g, alone in zip(
+        grads[1:], scaled_dot_product_attention_vjp(grad[:1], q[:1], k, v)[1:], strict=True
+    ):
         close(g, alone)
 
 
 @pytest.mark.parametrize("is_causal", [False, True])
 def test_without_keys_the_output_is_zero(is_causal):
     q, k, v = normal(2, 3, 4), np.empty((2, 0, 4)), np.empty((2, 0, 5))
-    assert_array_equal(scaled_dot_product_attention(q, k, v, is_causal=is_causal), np.zeros((2, 3, 5)))
+    assert_array_equal(
+        scaled_dot_product_attention(q, k, v, is_causal=is_causal), np.zeros((2, 3, 5))
+    )
     grads = scaled_dot_product_attention_vjp(np.ones((2, 3, 5)), q, k, v, is_causal=is_causal)
     assert_array_equal(grads[0], np.zeros((2, 3, 4)))
     assert grads[1].shape == (2, 0, 4) and grads[2].shape == (2, 0, 5)
@@ -398,7 +413,7 @@ def test_what_stands_in_the_future_does_not_depend_on_the_block(monkeypatch, nam
         output = scaled_dot_product_attention(**inputs, is_causal=True)
         answers.append([output, *scaled_dot_product_attention_vjp(**arrays, is_causal=True)])
     for answer in answers[1:]:
-        for actual, expected in zip(answer, answers[0]):
+        for actual, expected in zip(answer, answers[0], strict=True):
             assert_allclose(actual, expected, rtol=1e-12, atol=1e-12)
 
 

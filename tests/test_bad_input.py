@@ -29,8 +29,12 @@ def wild_arrays(draw):
 
 THINGS = st.sampled_from([None, "text", b"x", 1, 0.5, True, 2j, [], [1.0, 2.0], [[1.0], [2.0]], {}])
 ARRAYS = st.one_of(wild_arrays(), wild_arrays(), THINGS)
-WHOLE = st.sampled_from([-7, -1, 0, 1, 2, 3, 10**6, 1.0, 2.5, "1", None, True, np.int64(2), np.nan, 1j])
-NUMBERS = st.sampled_from([None, 0, 1, -1.0, 0.5, 1e300, np.nan, np.inf, -np.inf, "1", True, 1j, [1.0]])
+WHOLE = st.sampled_from(
+    [-7, -1, 0, 1, 2, 3, 10**6, 1.0, 2.5, "1", None, True, np.int64(2), np.nan, 1j]
+)
+NUMBERS = st.sampled_from(
+    [None, 0, 1, -1.0, 0.5, 1e300, np.nan, np.inf, -np.inf, "1", True, 1j, [1.0]]
+)
 WILD = {"axis": WHOLE, "heads": WHOLE, "d": WHOLE, "scale": NUMBERS, "is_causal": st.booleans(),
         "query_kurtosis": NUMBERS, "key_kurtosis": NUMBERS}  # fmt: skip
 
@@ -42,7 +46,8 @@ def ones(*shape):
 ATTENTION = {"query": ones(2, 2), "key": ones(3, 2), "value": ones(3, 1), "attn_mask": None,
              "is_causal": False, "scale": None}  # fmt: skip
 LAYER = {"x": ones(3, 2), "w_query": ones(2, 2), "w_key": ones(2, 2), "w_value": ones(2, 2),
-         "w_output": ones(2, 3), "heads": 2, "attn_mask": None, "is_causal": False, "scale": None}  # fmt: skip
+         "w_output": ones(2, 3), "heads": 2, "attn_mask": None, "is_causal": False,
+         "scale": None}  # fmt: skip
 
 
 def scores_shape(query, key, value=None, **_):
@@ -107,7 +112,8 @@ PUBLIC = {
                      for n in list(LAYER)[:5]]),
     "dot_product_density": ({"x": ones(2), "d": 3}, lambda x, d: (x.shape, np.dtype(float))),
     "dot_product_variance": (
-        {"query_mean": ones(2), "query_cov": ones(2, 2), "key_mean": ones(2), "key_cov": ones(2, 2)},
+        {"query_mean": ones(2), "query_cov": ones(2, 2),
+         "key_mean": ones(2), "key_cov": ones(2, 2)},
         lambda **a: ((), np.dtype(float))),
     "dot_product_excess_kurtosis": (
         {"d": 3, "query_kurtosis": 3.0, "key_kurtosis": 3.0}, lambda **a: ((), np.dtype(float))),

@@ -44,7 +44,7 @@ def test_uniform_weights(n):
 
 
 def test_a_single_winner_and_an_empty_row():
-    for function, winner in zip(FUNCTIONS, [0, 1, 0, 0, 1]):
+    for function, winner in zip(FUNCTIONS, [0, 1, 0, 0, 1], strict=True):
         assert_array_equal(function(np.array([[0.0, 1, 0], [0, 0, 0]])), [winner, 0])
 
 
@@ -89,7 +89,9 @@ def test_trace_and_norm_keep_their_digits_beside_a_winner(dtype, rest, losers):
     tail = [mpmath.mpf(float(x)) for x in small]
     exact = [1 - sum(tail), *tail]
     trace = sum(p * (1 - p) for p in exact)
-    square = sum((p * ((i == j) - q)) ** 2 for i, p in enumerate(exact) for j, q in enumerate(exact))
+    square = sum(
+        (p * ((i == j) - q)) ** 2 for i, p in enumerate(exact) for j, q in enumerate(exact)
+    )
     a = np.array([*small, exact[0]], dtype=dtype)  # the winner last, rounded
     relative = 4 * np.finfo(dtype).eps
     assert_allclose(float(jacobian_trace(a)), float(trace), rtol=relative)

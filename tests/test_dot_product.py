@@ -51,7 +51,9 @@ def test_density_has_mass_one_variance_d_and_excess_kurtosis_six_over_d(d):
 @pytest.mark.parametrize("t", [0.3, 1.0, 2.0])
 def test_characteristic_function(d, t):
     t = t / np.sqrt(d)
-    assert expectation(lambda x: np.cos(t * x), d) == pytest.approx((1 + t * t) ** (-d / 2), rel=1e-7)
+    assert expectation(lambda x: np.cos(t * x), d) == pytest.approx(
+        (1 + t * t) ** (-d / 2), rel=1e-7
+    )
 
 
 @EVERY_WIDTH
@@ -157,7 +159,9 @@ def test_kurtosis_of_gaussian_entries(d):
 
 
 @pytest.mark.parametrize("function", [lambda d: density(1.0, d), dot_product_excess_kurtosis])
-@pytest.mark.parametrize("d, error", [(0, ValueError), (-1, ValueError), (2.0, TypeError), (True, TypeError)])  # fmt: skip
+@pytest.mark.parametrize(
+    "d, error", [(0, ValueError), (-1, ValueError), (2.0, TypeError), (True, TypeError)]
+)
 def test_d_is_a_positive_integer(function, d, error):
     with pytest.raises(error, match="d must be"):
         function(d)
@@ -168,8 +172,15 @@ def test_kurtosis_is_at_least_one():
         dot_product_excess_kurtosis(3, 3, 0.5)
 
 
-@pytest.mark.parametrize("shapes", [((3,), (3, 3), (2,), (3, 3)), ((3,), (3, 3), (3,), (2, 2)),
-                                    ((1, 3), (3, 3), (3,), (3, 3)), ((3,), (3, 2), (3,), (3, 3))])  # fmt: skip
+@pytest.mark.parametrize(
+    "shapes",
+    [
+        ((3,), (3, 3), (2,), (3, 3)),
+        ((3,), (3, 3), (3,), (2, 2)),
+        ((1, 3), (3, 3), (3,), (3, 3)),
+        ((3,), (3, 2), (3,), (3, 3)),
+    ],
+)
 def test_moments_fit_together(shapes):
     with pytest.raises(ValueError, match=r"query_mean, key_mean must be \(d,\)"):
         dot_product_variance(*(np.zeros(s) for s in shapes))

@@ -31,7 +31,9 @@ def ax():
 def test_colours_differ_in_lightness_or_hue_enough_to_be_told_apart():
     colours = [to_rgb(c) for c in (figures.SCALED, figures.UNSCALED, figures.OVERSCALED,
                                    figures.THEORY, figures.ACCENT, figures.FAINT)]  # fmt: skip
-    distances = [np.abs(np.subtract(a, b)).sum() for i, a in enumerate(colours) for b in colours[:i]]
+    distances = [
+        np.abs(np.subtract(a, b)).sum() for i, a in enumerate(colours) for b in colours[:i]
+    ]
     assert min(distances) > 0.3
 
 
@@ -106,5 +108,7 @@ def test_show_source_displays_python(monkeypatch):
 def test_the_numbers_need_no_plotting_no_algebra_and_no_notebook():
     heavy = ["matplotlib", "sympy", "IPython", "sphinx", "torch"]
     program = f"import sys, attnlib; print([m for m in {heavy} if m in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
     assert done.stdout.strip() == "[]"

@@ -1,4 +1,4 @@
-"""attnlib.layers against torch (stored and live), finite differences and a layer written by hand."""
+"""attnlib.layers against torch (stored and live), finite differences and one by hand."""
 
 import numpy as np
 import pytest
@@ -75,7 +75,9 @@ def test_default_scale_uses_the_width_of_the_head():
 
 
 @pytest.mark.parametrize("lead", [(), (2,), (2, 3)])
-@pytest.mark.parametrize("options", [{}, {"is_causal": True}, {"scale": 1.0}, {"attn_mask": "per head"}])
+@pytest.mark.parametrize(
+    "options", [{}, {"is_causal": True}, {"scale": 1.0}, {"attn_mask": "per head"}]
+)
 def test_gradients_equal_finite_differences(lead, options):
     arguments = layer(lead + (5, 6))
     if "attn_mask" in options:
@@ -155,7 +157,9 @@ def test_the_running_example_goes_through():
     q = project(example.layer_input, example.w_query, example.b_query)
     assert q.shape == (len(example.tokens), 32) and q.dtype == np.float32
     x = example.embedding + example.position_embedding + example.type_embedding
-    x = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + example.layer_norm_epsilon)
+    x = (x - x.mean(-1, keepdims=True)) / np.sqrt(
+        x.var(-1, keepdims=True) + example.layer_norm_epsilon
+    )
     x = x * example.layer_norm_weight + example.layer_norm_bias
     assert_allclose(x, example.layer_input, atol=1e-5)
     with pytest.raises(ValueError, match="read-only"):
@@ -165,8 +169,17 @@ def test_the_running_example_goes_through():
 # --- errors --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name, shape", [("w_query", (5, 4)), ("w_key", (6, 5)), ("w_value", (6, 7)),
-                                         ("w_output", (5, 7)), ("x", (6,)), ("w_query", (6,))])  # fmt: skip
+@pytest.mark.parametrize(
+    "name, shape",
+    [
+        ("w_query", (5, 4)),
+        ("w_query", (6,)),
+        ("w_key", (6, 5)),
+        ("w_value", (6, 7)),
+        ("w_output", (5, 7)),
+        ("x", (6,)),
+    ],
+)
 @pytest.mark.parametrize("backward", [False, True])
 def test_weights_that_do_not_fit_are_named(name, shape, backward):
     arguments = {**layer(), name: np.zeros(shape), "heads": 2}
@@ -182,21 +195,24 @@ def test_grad_output_has_the_shape_of_the_output():
         multi_head_attention_vjp(np.zeros((2, 5, 6)), **layer(), heads=2)
 
 
+X, W = normal(5, 6), normal(6, 2)
+
+
 @pytest.mark.parametrize(
     "call, error, message",
     [
-        (lambda: project(normal(5, 3), normal(4, 2)), ValueError, r"x and weight .*\(5, 3\) and \(4, 2\)"),
-        (lambda: project(normal(5, 3), normal(3, 2), normal(3)), ValueError, r"weight and bias .*\(3, 2\) and \(3,\)"),
-        (lambda: project(np.ones((5, 3), int), normal(3, 2)), TypeError, "x must be"),
-        (lambda: split_heads(normal(5, 7), 2), ValueError, r"x \(5, 7\) .* heads = 2"),
-        (lambda: split_heads(normal(5, 6), 0), ValueError, "heads must be at least 1"),
-        (lambda: split_heads(normal(5, 6), 2.0), TypeError, "heads must be an integer"),
-        (lambda: merge_heads(normal(5, 6)), ValueError, r"x needs at least 3 axes, got shape \(5, 6\)"),
-        (lambda: embed(np.array([0.0]), normal(3, 2)), TypeError, "ids must be integers"),
-        (lambda: embed(np.array([True]), normal(3, 2)), TypeError, "ids must be integers"),
-        (lambda: embed(np.array([0]), normal(3, 2, 2)), ValueError, "embedding must be"),
+        (lambda: project(X, X), ValueError, r"x and weight .*\(5, 6\) and \(5, 6\)"),
+        (lambda: project(X, W, X[0]), ValueError, r"weight and bias .*\(6, 2\) and \(6,\)"),
+        (lambda: project(X.astype(int), W), TypeError, "x must be"),
+        (lambda: split_heads(X, 4), ValueError, r"x \(5, 6\) .* heads = 4"),
+        (lambda: split_heads(X, 0), ValueError, "heads must be at least 1"),
+        (lambda: split_heads(X, 2.0), TypeError, "heads must be an integer"),
+        (lambda: merge_heads(X), ValueError, r"x needs at least 3 axes, got shape \(5, 6\)"),
+        (lambda: embed(np.array([0.0]), X), TypeError, "ids must be integers"),
+        (lambda: embed(np.array([True]), X), TypeError, "ids must be integers"),
+        (lambda: embed(np.array([0]), X[None]), ValueError, "embedding must be"),
     ],
-)  # fmt: skip
+)
 def test_errors_name_the_argument(call, error, message):
     with pytest.raises(error, match=message):
         call()

@@ -82,7 +82,7 @@ def evidence_without_claim(folder, claims):
 
 
 def checks_that_did_not_run(folder, claims):
-    """A call without its line, or a line without its call: the stored output is not of this code."""
+    """A call without its line, or a line without its call: the output is not of this code."""
     for chapter, nb in chapters(folder).items():
         for number, cell in enumerate(code_cells(nb), start=1):
             called = Counter(call.args[0].value for call in calls(cell, "check"))
@@ -110,7 +110,9 @@ def test_the_book(guard):
 
 
 def test_the_ledger_chapter_shows_the_evidence_of_today():
-    stored = [t for c in code_cells(read(BOOK / "13-ledger.ipynb")) for t in output_texts(c, "text/html")]
+    stored = [
+        t for c in code_cells(read(BOOK / "13-ledger.ipynb")) for t in output_texts(c, "text/html")
+    ]
     assert ledger.table(BOOK)._repr_html_() in stored, "execute 13-ledger again"
 
 
@@ -161,7 +163,7 @@ def claim_without_evidence(claims, notebooks):
     del notebooks["01-one"]["cells"][3]
 
 
-def claim_without_evidence_in_its_second_chapter(claims, notebooks):
+def no_evidence_in_the_second_chapter(claims, notebooks):
     notebooks["02-two"]["cells"].clear()
 
 
@@ -177,7 +179,7 @@ def evidence_in_an_unlisted_chapter(claims, notebooks):
     notebooks["02-two"]["cells"].append(evidence_cell("A03"))
 
 
-def evidence_for_a_pending_claim_without_chapter(claims, notebooks):
+def evidence_for_a_pending_claim(claims, notebooks):
     notebooks["02-two"]["cells"].append(evidence_cell("A01"))
 
 
@@ -204,11 +206,11 @@ BROKEN = [
     (missing_chapters, missing_chapter, "A02: there is no chapter 02-two"),
     (pending_chapters_that_exist, finished_chapter_still_pending, "A01 is pending, but 10-later"),
     (claims_without_evidence, claim_without_evidence, "A05 has no evidence in 01-one"),
-    (claims_without_evidence, claim_without_evidence_in_its_second_chapter, "A02 has no evidence in 02-two"),
+    (claims_without_evidence, no_evidence_in_the_second_chapter, "A02 has no evidence in 02-two"),
     (claims_without_evidence, claim_without_chapter, "A07 has neither"),
     (evidence_without_claim, evidence_for_no_claim, "A22, which nobody claims"),
     (evidence_without_claim, evidence_in_an_unlisted_chapter, "A03, which does not list it"),
-    (evidence_without_claim, evidence_for_a_pending_claim_without_chapter, "A01, which does not list"),
+    (evidence_without_claim, evidence_for_a_pending_claim, "A01, which does not list"),
     (checks_that_did_not_run, check_that_did_not_run, "1 checks of A04, 0 lines"),
     (checks_that_did_not_run, second_check_that_did_not_run, "2 checks of A04, 1 lines"),
     (checks_that_did_not_run, line_left_of_a_removed_check, "0 checks of A04, 1 lines"),
@@ -282,7 +284,9 @@ def test_check_shows_one_stable_line(one_claim, capsys, value, bounds, line):
         (float("nan"), {"equals": float("nan"), "tol": 1.0}, "nan"),
     ],
 )
-def test_a_failing_check_raises_with_both_values_and_shows_nothing(one_claim, capsys, value, bounds, other):
+def test_a_failing_check_raises_with_both_values_and_shows_nothing(
+    one_claim, capsys, value, bounds, other
+):
     with pytest.raises(AssertionError) as error:
         check("A01", "gap", value, **bounds)
     message = str(error.value)
@@ -311,13 +315,17 @@ def test_claims_refuse_duplicates_and_unknown_verdicts(one_claim):
 
 
 def test_table_links_to_the_evidence_and_escapes_its_words(one_claim, tmp_path):
-    one_claim({"id": "A01", "step": "a < b", "verdict": "right", "truth": "t", "chapters": ["01-one"]},
-              {"id": "A02", "step": "s", "verdict": "wrong", "truth": "t", "pending": "09-x"})  # fmt: skip
+    entry = {"verdict": "right", "truth": "t", "chapters": ["01-one"]}
+    one_claim({"id": "A01", "step": "a < b", **entry},
+              {"id": "A02", "step": "s", **entry, "pending": "09-x"})  # fmt: skip
     findings(lambda *_: [], tmp_path, None, {"01-one": notebook(evidence_cell("A01", "|Σa − 1|"))})
     (line,) = ledger.evidence(tmp_path)
     assert (line.claim, line.text, line.chapter) == ("A01", "|Σa − 1|: > 1", "01-one")
     table = ledger.table(tmp_path)
-    assert str(table) == "A01 right: 1 line of evidence\nA02 wrong (pending: 09-x): 0 lines of evidence"
+    assert (
+        str(table)
+        == "A01 right: 1 line of evidence\nA02 wrong (pending: 09-x): 0 lines of evidence"
+    )
     html = table._repr_html_()
     assert f'href="01-one.ipynb#{line.anchor}"' in html
     assert "a &lt; b" in html and "&gt; 1</a>" in html
