@@ -138,6 +138,9 @@ def _project_to_heads(x, heads, **weights):
                 f"{name} must be ({x.shape[-1]}, a multiple of {heads}) for x of shape "
                 f"{x.shape} and {heads} heads, got {w.shape}"
             )
+    query, key = np.shape(weights["w_query"]), np.shape(weights["w_key"])
+    if query != key or query[1] == 0:
+        raise ValueError(f"w_query and w_key must have one width ≥ 1, got {query} and {key}")
     return [split_heads(x @ w, heads) for w in weights.values()]
 
 

@@ -154,20 +154,20 @@ class table:
     __repr__ = __str__
 
     def _repr_html_(self):
-        names = ("id", "the article's step", "verdict", "what is true", "evidence")
-        head = "<tr>" + "".join(f"<th>{name}</th>" for name in names) + "</tr>"
-        body = "".join(
-            f'<tr id="{claim.id}"><th scope="row">{claim.id}</th><td>{escape(claim.step)}</td>'
-            f"<td>{escape(_verdict(claim))}</td><td>{escape(claim.truth)}</td>"
-            f"<td>{'<br>'.join(map(_link, lines))}</td></tr>"
+        head = "<tr><th>claim</th><th>step, and what is true</th><th>evidence</th></tr>"
+        rows = "".join(
+            f'<tr id="{claim.id}">'
+            f'<th scope="row">{claim.id}<br><span class="verdict">{_verdict(claim)}</span></th>'
+            f'<td><p class="step">{escape(claim.step)}</p><p>{escape(claim.truth)}</p></td>'
+            f"<td><ul>{''.join(map(_link, lines))}</ul></td></tr>"
             for claim, lines in self.rows
         )
-        return f'<table class="ledger"><thead>{head}</thead><tbody>{body}</tbody></table>'
+        return f'<table class="ledger"><thead>{head}</thead><tbody>{rows}</tbody></table>'
 
 
 def _link(line):
     # A notebook's name works in JupyterLab; the book's build turns it into the page's.
-    return f'<a href="{line.chapter}.ipynb#{line.anchor}">{escape(line.text)}</a>'
+    return f'<li><a href="{line.chapter}.ipynb#{line.anchor}">{escape(line.text)}</a></li>'
 
 
 def _verdict(claim):

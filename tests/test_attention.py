@@ -251,7 +251,7 @@ def test_views_and_read_only_arrays_do():
 @pytest.mark.parametrize("leads", [((), (), ()), ((2, 3), (1, 3), (3,)), ((1,), (2,), ())])
 def test_gradients_equal_finite_differences(leads, is_causal, mask, scale):
     shapes = [lead + s for lead, s in zip(leads, [(5, 3), (6, 3), (6, 2)], strict=True)]
-    arrays = {n: normal(*s, seed=i) for i, (n, s) in enumerate(zip(NAMES, shapes, strict=True))}
+    arrays = {n: normal(*s, seed=i) for i, (n, s) in enumerate(zip(NAMES[:3], shapes, strict=True))}
     keep = normal(5, 6, seed=7) > -0.5
     mask = {"bool": keep, "additive": np.where(keep, normal(5, 6), -np.inf)}.get(mask)
     options = {"attn_mask": mask, "is_causal": is_causal, "scale": scale}

@@ -27,6 +27,22 @@ def wild_arrays(draw):
         return np.asarray(x).astype(dtype)
 
 
+@st.composite
+def misfits(draw, fitting):
+    """An array that differs from the fitting one by a side, an axis or a number."""
+    shape = list(np.shape(fitting))
+    axis = draw(st.integers(0, len(shape)))
+    how = draw(st.sampled_from(["side", "axis more", "axis less", "number"]))
+    if how == "axis more":
+        shape.insert(axis, draw(st.integers(0, 3)))
+    elif how != "number" and axis < len(shape):
+        shape[axis : axis + 1] = [draw(st.integers(0, 4))] if how == "side" else []
+    x = np.ones(shape, draw(st.sampled_from(DTYPES[:3])))
+    if how == "number":
+        x.flat[:1] = draw(st.sampled_from(SPECIAL))
+    return x
+
+
 THINGS = st.sampled_from([None, "text", b"x", 1, 0.5, True, 2j, [], [1.0, 2.0], [[1.0], [2.0]], {}])
 ARRAYS = st.one_of(wild_arrays(), wild_arrays(), THINGS)
 WHOLE = st.sampled_from(
@@ -163,7 +179,8 @@ def test_anything_gives_the_documented_result_or_names_the_argument(name, data):
     arguments = dict(PUBLIC[name][0])
     wrong = data.draw(st.sets(st.sampled_from(list(arguments)), min_size=1), label="replaced")
     for argument in sorted(wrong):
-        arguments[argument] = data.draw(WILD.get(argument, ARRAYS), label=argument)
+        arrays = st.one_of(ARRAYS, misfits(arguments[argument]))
+        arguments[argument] = data.draw(WILD.get(argument, arrays), label=argument)
     try_call(name, arguments)
 
 

@@ -174,6 +174,8 @@ def test_the_running_example_goes_through():
     [
         ("w_query", (5, 4)),
         ("w_query", (6,)),
+        ("w_query", (6, 0)),
+        ("w_key", (6, 8)),
         ("w_key", (6, 5)),
         ("w_value", (6, 7)),
         ("w_output", (5, 7)),

@@ -322,12 +322,13 @@ def test_table_links_to_the_evidence_and_escapes_its_words(one_claim, tmp_path):
     (line,) = ledger.evidence(tmp_path)
     assert (line.claim, line.text, line.chapter) == ("A01", "|Σa − 1|: > 1", "01-one")
     table = ledger.table(tmp_path)
-    assert (
-        str(table)
-        == "A01 right: 1 line of evidence\nA02 wrong (pending: 09-x): 0 lines of evidence"
-    )
+    assert str(table).splitlines() == [
+        "A01 right: 1 line of evidence",
+        "A02 right (pending: 09-x): 0 lines of evidence",
+    ]
     html = table._repr_html_()
     assert f'href="01-one.ipynb#{line.anchor}"' in html
     assert "a &lt; b" in html and "&gt; 1</a>" in html
     # The link's target is the id that the line carries in its own chapter.
-    assert f'id="{line.anchor}"' in line._repr_mimebundle_()["text/html"]
+    own = line._repr_mimebundle_()["text/html"]
+    assert f'id="{line.anchor}"' in own and "&gt; 1" in own
