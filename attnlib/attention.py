@@ -10,8 +10,9 @@ A query with every key masked, or with no key at all (S = 0), gets weights, outp
 and gradients of exactly 0. A mask adds -inf, so a NaN behind it stays a NaN.
 
 Scale. ``scale`` multiplies q·k; None means 1/√d_k; 1 is the unscaled attention
-this book is about. It multiplies the query before the product: a score that is
-finite after scaling then never overflows on the way.
+this book is about. It multiplies the query before the product, so that with a scale
+below 1 a raw score too large for the dtype need not exist on the way (partial sums
+of the product can still overflow).
 
 Dtypes. The common dtype of the arguments is returned; float16 is computed in
 float32. Integer, complex and object arrays raise TypeError. Shapes that do not fit
@@ -84,7 +85,8 @@ def scaled_dot_product_attention(
 
     Returns
     -------
-    array (..., L, d_v). Working memory is a block of rows, never an L × S matrix.
+    array (..., L, d_v). Working memory is a block of 256 rows of weights, however
+    large L is.
 
     Source: chapter 07; Vaswani et al. (2017), equation 1.
     """

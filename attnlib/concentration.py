@@ -59,7 +59,7 @@ def jacobian_norm(a):
     ‖J‖² = Σ a_i² (1 - a_i)² + 2 Σ_{i<j} a_i² a_j²; for weights this is
     Σa² - 2Σa³ + (Σa²)², a form that loses every digit once a winner is near 1.
     Here every term is divided by the winner's 1 - a, the sum of the other weights,
-    so that no square underflows. Source: chapter 04, exercise.
+    so that no square underflows. Source: chapter 05.
     """
     a, returned = _weights(a)
     ordered = np.sort(a, axis=-1)

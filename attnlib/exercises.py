@@ -4,8 +4,9 @@ No expected value is typed here: each is computed when an answer is looked at, b
 attnlib, scipy or sympy, and the reply never shows it.
 """
 
+import tracemalloc
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Callable
 
 import numpy as np
 
@@ -49,34 +50,50 @@ def _number(expected, rtol=1e-3):
         if isinstance(value, (str, bool)) or np.size(value) != 1:
             return False
         right = float(expected())
-        return abs(float(value) - right) <= rtol * abs(right)
+        return abs(np.asarray(value).item() - right) <= rtol * abs(right)
 
     return accepts
 
 
-def _expression(expected):
+def _array(expected):
     def accepts(value):
-        import sympy
-
-        return sympy.simplify(sympy.sympify(value) - expected()) == 0
+        got, right = np.asarray(value, dtype=float), expected()
+        return got.shape == right.shape and np.allclose(got, right, rtol=1e-4, atol=1e-6)
 
     return accepts
 
 
-def _function(reference, *inputs):
-    """Accept a function that agrees with ``reference`` on every tuple of ``inputs``."""
+def _function(reference, *inputs, megabytes=np.inf):
+    """Accept a function that agrees with ``reference`` on every tuple of ``inputs``.
+
+    ``megabytes`` bounds the memory it may take, for exercises that forbid a big array.
+    """
 
     def accepts(value):
-        if not callable(value):
-            return False
-        for arguments in inputs:
-            right = np.asarray(reference(*arguments))
-            got = np.asarray(value(*(np.array(a) for a in arguments)), dtype=float)
-            if got.shape != right.shape or not np.allclose(got, right, rtol=1e-8, atol=1e-12):
-                return False
-        return True
+        return callable(value) and all(
+            _agrees(value, reference, arguments, megabytes) for arguments in inputs
+        )
 
     return accepts
+
+
+def _agrees(function, reference, arguments, megabytes):
+    right = np.asarray(reference(*arguments))
+    tracemalloc.start()
+    try:
+        got = np.asarray(function(*(a.copy() for a in arguments)), dtype=float)
+        peak = tracemalloc.get_traced_memory()[1] / 1e6
+    finally:
+        tracemalloc.stop()
+    close = got.shape == right.shape and np.allclose(got, right, rtol=1e-8, atol=1e-12)
+    return close and peak <= megabytes
+
+
+class _NoIndexing(np.ndarray):
+    """An array for an exercise that asks to do without indexing it."""
+
+    def __getitem__(self, index):
+        raise TypeError("embedding was indexed")
 
 
 def _draws(*shape, seed=0):
@@ -84,13 +101,15 @@ def _draws(*shape, seed=0):
 
 
 def _one_hot_lookup(ids, embedding):
-    return attn.embed(np.asarray(ids), np.asarray(embedding))
+    return attn.embed(ids, np.asarray(embedding))
 
 
 def _symmetric_key_matrix(w_key):
     w_query, w_key = key_exercise_query_matrix(), np.asarray(w_key, dtype=float)
+    if w_key.shape != w_query.shape or not np.any(w_key):
+        return False
     product = w_query @ w_key.T
-    return bool(np.any(w_key)) and np.allclose(product, product.T)
+    return np.linalg.norm(product - product.T) <= 1e-8 * np.linalg.norm(product)
 
 
 def key_exercise_query_matrix():
@@ -99,36 +118,53 @@ def key_exercise_query_matrix():
 
 
 def _key_bias_effect():
-    example = attn.running_example()
-    query = attn.project(example.layer_input, example.w_query, example.b_query)
-    shift = query @ example.b_key
-    return shift[3]
+    return _projected()[0][3] @ attn.running_example().b_key
 
 
 def _sharpness_for(weight):
     from scipy.optimize import brentq
 
-    logits = np.array([1.0, 2.0, 3.0])
-    return brentq(lambda beta: attn.softmax(beta * logits).max() - weight, 0, 50)
+    scores = np.array([1.0, 2.0, 3.0])
+    return brentq(lambda beta: attn.softmax(beta * scores).max() - weight, 0, 50)
 
 
-def _sharpness_derivative(beta, logits):
-    a = attn.softmax(beta * np.asarray(logits))
-    return a * (logits - a @ logits)
+def _gap_for(weight, n):
+    from scipy.optimize import brentq
+
+    return brentq(lambda gap: attn.softmax(np.r_[gap, np.zeros(n - 1)])[0] - weight, 0, 50)
 
 
-def _two_level_trace():
+def _sharpness_derivative(beta, scores):
+    return attn.softmax_jacobian(attn.softmax(beta * scores)) @ scores
+
+
+def _is_two_level_trace(value):
+    """Compare with the trace of the Jacobian written out for two to six tokens."""
     import sympy
 
-    a, n = sympy.symbols("a n", positive=True)
-    return a * (1 - a) + (n - 1) * ((1 - a) / (n - 1)) * (1 - (1 - a) / (n - 1))
+    a, n = sympy.symbols("a n")
+    expression = sympy.sympify(value)
+    expression = expression.subs({s: sympy.Symbol(s.name) for s in expression.free_symbols})
+    if not expression.free_symbols <= {a, n}:
+        return False
+    for size in range(2, 7):
+        weights = sympy.Matrix([a] + [(1 - a) / (size - 1)] * (size - 1))
+        jacobian = sympy.diag(*weights) - weights * weights.T
+        if sympy.simplify(expression.subs(n, size) - jacobian.trace()) != 0:
+            return False
+    return True
+
+
+def _projected():
+    """Queries, keys and values of the running example."""
+    e = attn.running_example()
+    parts = ((e.w_query, e.b_query), (e.w_key, e.b_key), (e.w_value, e.b_value))
+    return [attn.project(e.layer_input, weight, bias) for weight, bias in parts]
 
 
 def _tokens_taking_part():
-    example = attn.running_example()
-    query = attn.project(example.layer_input, example.w_query, example.b_query)
-    key = attn.project(example.layer_input, example.w_key, example.b_key)
-    return 1 / attn.inverse_participation_ratio(attn.attention_weights(query, key))[3]
+    query, key, _ = _projected()
+    return 1 / attn.inverse_participation_ratio(attn.attention_weights(query, key))[8]
 
 
 def _equicorrelated_variance(d, rho):
@@ -136,15 +172,21 @@ def _equicorrelated_variance(d, rho):
     return attn.dot_product_variance(np.zeros(d), cov, np.zeros(d), cov)
 
 
-def _uniform_init_std(d=384):
-    # W ~ U(-1/√d, 1/√d) has variance 1/(3d); x white, so a query entry has variance 1/3.
-    entry = d * (1 / np.sqrt(d)) ** 2 / 3
-    cov = entry * np.eye(d)
-    return np.sqrt(attn.dot_product_variance(np.zeros(d), cov, np.zeros(d), cov) / d)
+def _stacked_init_std(d=384, d_k=32):
+    from scipy.stats import uniform
+
+    bound = np.sqrt(6 / (d + 3 * d))
+    cov = d * uniform(-bound, 2 * bound).var() * np.eye(d_k)  # of a query, and of a key
+    return np.sqrt(attn.dot_product_variance(np.zeros(d_k), cov, np.zeros(d_k), cov) / d_k)
 
 
 def _value_gradient(weights, grad_output):
-    return np.swapaxes(weights, -1, -2) @ grad_output
+    # Scores ln a against keys that are unit vectors give back the weights a.
+    key = np.eye(weights.shape[1])
+    value = np.zeros((weights.shape[1], grad_output.shape[1]))
+    return attn.scaled_dot_product_attention_vjp(
+        grad_output, np.log(weights), key, value, scale=1
+    )[2]
 
 
 def _layer_shape():
@@ -153,11 +195,17 @@ def _layer_shape():
     return attn.multi_head_attention(x, w, w, w, w_output, heads=8).shape
 
 
+_ones = np.ones((1, 64))
+
 EXERCISES = {
     "01-one-hot": Exercise(
         "a function of ids and embedding",
-        _function(_one_hot_lookup, (np.array([3, 0, 3]), _draws(5, 2)), (np.array([1]), _draws(4, 3))),
-        "rows of an identity matrix are one-hot vectors: np.eye(len(embedding))[ids].",
+        _function(
+            _one_hot_lookup,
+            (np.array([3, 0, 3]), _draws(5, 2).view(_NoIndexing)),
+            (np.array([1]), _draws(4, 3).view(_NoIndexing)),
+        ),
+        "which matrix has the one-hot vectors as its rows?",
     ),
     "01-head-width": Exercise(
         "a number",
@@ -176,7 +224,7 @@ EXERCISES = {
     ),
     "03-odds": Exercise(
         "a number",
-        _number(lambda: np.divide(*attn.softmax(np.array([3.0, 0.0])))),
+        _number(lambda: np.divide(*attn.softmax(np.array([5.0, 0.0])))),
         "the denominator is the same for both weights, so it cancels in the ratio.",
     ),
     "03-sharpness": Exercise(
@@ -187,7 +235,7 @@ EXERCISES = {
     "03-stable": Exercise(
         "a function of one array",
         _function(attn.softmax, (_draws(4),), (_draws(7) * 1000,), (np.full(3, 2000.0),)),
-        "softmax does not notice a shift of all logits: which shift keeps exp from overflowing?",
+        "softmax does not notice a shift of all scores: which shift keeps exp from overflowing?",
     ),
     "04-two-tokens": Exercise(
         "a number",
@@ -196,28 +244,36 @@ EXERCISES = {
     ),
     "04-vjp": Exercise(
         "a function of a and grad",
-        _function(attn.softmax_vjp, *((attn.softmax(_draws(n, seed=n)), _draws(n)) for n in (2, 5))),
+        _function(
+            attn.softmax_vjp,
+            *((attn.softmax(_draws(n, seed=n)), _draws(n)) for n in (2, 5, 1000)),
+            megabytes=1,  # the matrix for n = 1000 takes 8
+        ),
         "multiply J = diag(a) - a aᵀ by grad on paper first: a scalar appears.",
     ),
     "04-sharpness": Exercise(
-        "a function of beta and logits",
-        _function(_sharpness_derivative, (0.5, _draws(4)), (2.0, _draws(6, seed=1))),
-        "chain rule: the vector of logits goes through the Jacobian of softmax.",
+        "a function of beta and s",
+        _function(
+            _sharpness_derivative,
+            (np.float64(0.5), _draws(4)),
+            (np.float64(2.0), _draws(6, seed=1)),
+        ),
+        "chain rule: the vector of scores goes through the Jacobian of softmax.",
     ),
     "05-gap": Exercise(
         "a number",
-        _number(lambda: np.log((1024 - 1) * 0.95 / 0.05)),
-        "the worst case has all other logits equal: a = 1/(1 + (n - 1)e^(-gap)).",
+        _number(lambda: _gap_for(0.95, 8)),
+        "the worst case has all other scores equal: a = 1/(1 + (n - 1)e^(-gap)).",
     ),
     "05-two-level": Exercise(
-        "a sympy expression in a and n, both declared positive",
-        _expression(_two_level_trace),
+        "a sympy expression in a and n",
+        _is_two_level_trace,
         "Tr J = 1 - Σa²; each of the n - 1 others has (1 - a)/(n - 1).",
     ),
     "05-taking-part": Exercise(
         "a number",
         _number(_tokens_taking_part),
-        "1/Σa², from the scaled weights of row 3.",
+        "1/Σa², from the scaled weights of that row.",
     ),
     "06-correlated": Exercise(
         "a number",
@@ -226,12 +282,12 @@ EXERCISES = {
     ),
     "06-linear-init": Exercise(
         "a number",
-        _number(_uniform_init_std),
-        "the variance of U(-c, c) is c²/3; a query's entry sums d products.",
+        _number(_stacked_init_std),
+        "the variance of U(-c, c) is c²/3; an entry of a query sums d products.",
     ),
     "06-both-sides": Exercise(
         "a number",
-        _number(lambda: np.sqrt(attn.dot_product_scores(np.ones((1, 64)), np.ones((1, 64))).item() / 64)),
+        _number(lambda: np.sqrt(attn.dot_product_scores(_ones, _ones).item() / 64)),
         "the two factors multiply to 1/√d_k.",
     ),
     "07-shape": Exercise(
@@ -246,22 +302,7 @@ EXERCISES = {
     ),
     "07-mean": Exercise(
         "an array of 32 numbers",
-        lambda value: np.allclose(
-            np.asarray(value, dtype=float), _mean_value(), rtol=1e-4, atol=1e-6
-        ),
+        _array(lambda: attn.scaled_dot_product_attention(*_projected(), scale=0)[3]),
         "a score of 0 for every token gives every token the same weight.",
     ),
 }
-
-
-def _mean_value():
-    example = attn.running_example()
-    query, key, value = (
-        attn.project(example.layer_input, w, b)
-        for w, b in (
-            (example.w_query, example.b_query),
-            (example.w_key, example.b_key),
-            (example.w_value, example.b_value),
-        )
-    )
-    return attn.scaled_dot_product_attention(query, key, value, scale=0)[3]

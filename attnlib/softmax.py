@@ -46,7 +46,7 @@ def log_softmax(x, axis=-1):
     """Logarithm of `softmax`, accurate where the weight itself underflows.
 
     Shapes, dtypes and errors as in `softmax`: x_i - max x - ln Σ_j exp(x_j - max x).
-    A slice that holds nothing but -inf gives NaN. Source: chapter 03.
+    A slice that holds nothing but -inf gives NaN. Source: chapter 05.
     """
     x, axis = floating("x", x), integer("axis", axis)
     computing, returned = computing_dtype(x)

@@ -15,7 +15,7 @@ ROOT_PAGE = """<!doctype html>
 <head>
 <meta charset="utf-8">
 <title>{title}</title>
-<link rel="icon" href="_static/{icon}">
+<link rel="icon" href="data:,">
 <meta http-equiv="refresh" content="0; url={page}">
 </head>
 <body><p><a href="{page}">{title}</a></p></body>
@@ -73,11 +73,10 @@ def fix_pages(app, exception):
     if unused:
         raise ExtensionError(f"page_fixes: no page has {', '.join(sorted(unused))}")
 
-    # The redirect that stands at the root by default has neither title nor icon.
+    # The redirect that stands at the root by default has no title, and asks for a missing icon.
     (out / "index.html").write_text(
         ROOT_PAGE.format(
             title=escape(app.config.html_title),
-            icon=Path(app.config.html_favicon).name,
             page=f"{app.config.root_doc}.html",
         ),
         encoding="utf-8",

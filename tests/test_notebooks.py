@@ -11,6 +11,7 @@ import re
 import statistics
 from collections import Counter
 
+import attnlib
 import pytest
 from oracles import script
 from stored import (
@@ -30,7 +31,7 @@ from stored import (
 
 NOTEBOOKS = sorted(BOOK.glob("*.ipynb"))
 CHAPTER, PART_ONE = re.compile(r"\d\d-"), re.compile(r"0[1-7]-")
-WORDS = range(1200, 2601)
+WORDS = range(1500, 2401)  # prose and captions
 PLACES = re.compile(r"/home/|/tmp/|/root\b|/Users/|\b[A-Z]:\\|site-packages|\b0x[0-9a-f]{6,}")
 CLOCK = re.compile(
     r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d|\b\d{1,2}:\d\d:\d\d\b|\b[A-Z][a-z]{2} +\d+ +\d\d:\d\d"
@@ -328,3 +329,15 @@ def test_a_notebook_saved_by_an_editor_is_not_normalised(path, tmp_path):
     module = script("run_notebooks")
     with pytest.raises(module.Refused, match="not normalised"):
         module.check(saved)
+
+
+def test_every_public_function_is_shown_in_exactly_one_place():
+    """A chapter shows each function of attnlib once, where it is explained."""
+    names = [
+        name
+        for path in NOTEBOOKS
+        for cell in code_cells(read(path))
+        for call in re.findall(r"show_source\(([^)]*)\)", text(cell["source"]))
+        for name in re.findall(r"attn\.(\w+)", call)
+    ]
+    assert sorted(names) == sorted(set(attnlib.__all__) - {"check", "show_source"})
