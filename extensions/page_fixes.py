@@ -1,9 +1,10 @@
-"""What no setting of the theme mends is mended on the finished pages.
+"""What no setting of Sphinx or its theme mends, above all on the finished pages.
 
-Each fix says what it looks for. One that finds nothing in the whole book stops the build:
-then the theme has changed, and the fix is wrong or no longer needed.
+Each fix of the pages says what it looks for. One that finds nothing in the whole book stops
+the build: then the theme has changed, and the fix is wrong or no longer needed.
 """
 
+from hashlib import sha256
 from html import escape
 from pathlib import Path
 
@@ -83,6 +84,19 @@ def fix_pages(app, exception):
     )
 
 
+def notice_changed_assets(app, config):
+    # Sphinx copies style sheets only when it has a page to write: a changed value of this
+    # setting makes it write all of them, each with the new address of the sheet.
+    digest = sha256()
+    for folder in config.html_static_path:
+        for path in sorted(Path(app.srcdir, folder).rglob("*")):
+            if path.is_file():
+                digest.update(path.read_bytes())
+    config.page_fixes_assets = digest.hexdigest()
+
+
 def setup(app):
+    app.add_config_value("page_fixes_assets", "", "html")
+    app.connect("config-inited", notice_changed_assets)
     app.connect("build-finished", fix_pages)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

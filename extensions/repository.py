@@ -82,7 +82,9 @@ def set_theme_options(app, config):
     root = Path(app.srcdir)
     address = repository_address(root)
     # jupyter-book fills in a repository of its own when the book names none.
-    options = {k: v for k, v in config.html_theme_options.items() if not k.startswith("repository_")}
+    options = {
+        k: v for k, v in config.html_theme_options.items() if not k.startswith("repository_")
+    }
     launch = options.pop("launch_buttons", {})
     buttons = button_options(address, branch(root), launch) if address else {}
     if not buttons:
