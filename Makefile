@@ -13,7 +13,7 @@ ifneq ($(shell cat $(READY) 2>/dev/null),$(CURDIR))
 .PHONY: $(READY)
 endif
 
-.PHONY: help book test check serve lab notebooks clean
+.PHONY: help book test check bench serve lab notebooks clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z]*\):.*##/make \1 -/p' Makefile
@@ -30,6 +30,9 @@ test: $(READY)  ## run the tests, then compare every output of every chapter wit
 check: browser $(READY_TO_CHECK) book  ## the tests that need torch, a browser or repo2docker
 	ATTNLIB_REQUIRE=torch,browser,repo2docker \
 	    $(PYTEST) -m "needs_torch or needs_browser or needs_repo2docker" tests
+
+bench: $(READY_TO_CHECK)  ## time attnlib beside torch, scipy and textbook numpy (about 5 minutes)
+	$(BIN)/python benchmarks/bench.py --json _build/bench.json
 
 serve: book  ## read the book on http://127.0.0.1:8000 (PORT=...)
 	$(BIN)/python -m http.server --bind 127.0.0.1 --directory _build/html $(PORT)

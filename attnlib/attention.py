@@ -71,6 +71,28 @@ def attention_weights(query, key, attn_mask=None, *, is_causal=False, scale=None
 
 
 @np.errstate(over="ignore", invalid="ignore")
+def masked_softmax(scores, attn_mask=None, *, is_causal=False):
+    """Weights from scores that are already there: the second half of `attention_weights`.
+
+    ``scores`` is an array (..., L, S) of floating dtype; the result has its shape and dtype.
+    """
+    scores = floating("scores", scores, 2)
+    computing, returned = computing_dtype(scores)
+    weights = masked_scores(scores.astype(computing), attn_mask, is_causal=is_causal)
+    weights /= _exponentiate(weights, None, None)
+    return weights.astype(returned, copy=False)
+
+
+@np.errstate(over="ignore", invalid="ignore")
+def masked_scores(scores, attn_mask=None, *, is_causal=False):
+    """A copy of ``scores`` (..., L, S) with -inf, or the floating mask, added."""
+    scores = np.array(floating("scores", scores, 2))
+    mask = _prepare_mask(attn_mask, scores.shape)
+    _mask_in_place(scores, mask, 0 if is_causal else None)
+    return scores
+
+
+@np.errstate(over="ignore", invalid="ignore")
 def scaled_dot_product_attention(
     query, key, value, attn_mask=None, *, is_causal=False, scale=None
 ):
@@ -92,7 +114,7 @@ def scaled_dot_product_attention(
     """
     (query, key, value), scale, returned = _prepare(scale, query=query, key=key, value=value)
     output = np.empty(query.shape[:-1] + value.shape[-1:], query.dtype)
-    for head, rows, cols, weights, total, _ in _row_blocks(
+    for head, rows, cols, weights, total in _row_blocks(
         query, key, value, attn_mask, is_causal, scale
     ):
         block = output[head][rows]
@@ -131,17 +153,21 @@ def scaled_dot_product_attention_vjp(
         )
     grad_output = grad_output.astype(query.dtype, copy=False)
     grad_query, grad_key, grad_value = (np.zeros(x.shape, x.dtype) for x in (query, key, value))
-    for head, rows, cols, weights, total, scaled_query in _row_blocks(
+    spare = np.empty(min(BLOCK, query.shape[-2]) * key.shape[-2], query.dtype)
+    for head, rows, cols, weights, total in _row_blocks(
         query, key, value, attn_mask, is_causal, scale, grad_output
     ):
         weights /= total
         grad = grad_output[head][rows]
         grad_value[head][cols] += weights.T @ grad
-        grad_scores = grad @ value[head][cols].T  # with respect to the weights, so far
+        grad_scores = spare[: weights.size].reshape(weights.shape)
+        np.matmul(grad, value[head][cols].T, out=grad_scores)  # of the weights, so far
         grad_scores -= np.einsum("ij,ij->i", weights, grad_scores)[:, None]
         grad_scores *= weights
-        grad_query[head][rows] = grad_scores @ key[head][cols] * scale
-        grad_key[head][cols] += grad_scores.T @ scaled_query
+        grad_query[head][rows] = grad_scores @ key[head][cols]
+        grad_key[head][cols] += grad_scores.T @ query[head][rows]
+    grad_query *= scale
+    grad_key *= scale
     grads = (grad_query, grad_key, grad_value)
     pairs = zip(grads, shapes, strict=True)
     return tuple(_unbroadcast(g, s).astype(returned) for g, s in pairs)
@@ -150,8 +176,8 @@ def scaled_dot_product_attention_vjp(
 def _row_blocks(query, key, value, attn_mask, is_causal, scale, grad_output=None):
     """Unnormalised weights and row sums of one head, one block of rows at a time.
 
-    Yields (head, rows, cols, weights, total, scaled_query). ``weights`` is a
-    buffer that the next step reuses. Under ``is_causal`` the columns that no row
+    Yields (head, rows, cols, weights, total). ``weights`` is a buffer that the next
+    step reuses. Under ``is_causal`` the columns that no row
     of the block may see are left out, unless something there could be NaN or
     overflow: then all are computed, so that the answer never depends on the block.
     ``grad_output`` is what the backward multiplies the values with.
@@ -170,7 +196,7 @@ def _row_blocks(query, key, value, attn_mask, is_causal, scale, grad_output=None
             np.matmul(scaled_query, key[head][cols].T, out=weights)
             block_mask = None if mask is None else mask[head][rows, cols]
             total = _exponentiate(weights, block_mask, start if is_causal else None)
-            yield head, rows, cols, weights, total, scaled_query
+            yield head, rows, cols, weights, total
 
 
 def _exponentiate(scores, mask, first_row):
@@ -179,6 +205,19 @@ def _exponentiate(scores, mask, first_row):
     ``first_row`` is the position of the block's first query under a causal mask,
     None without one.
     """
+    _mask_in_place(scores, mask, first_row)
+    top = scores.max(axis=-1, keepdims=True, initial=-np.inf)
+    top[top == -np.inf] = 0  # a fully masked row: exp(-inf - 0) = 0
+    scores -= top
+    np.exp(scores, out=scores)
+    # A product with ones adds up faster than sum does.
+    total = scores @ np.ones((scores.shape[-1], 1), scores.dtype)
+    total[total == 0] = 1
+    return total
+
+
+def _mask_in_place(scores, mask, first_row):
+    """Add -inf where a boolean mask or the future forbids; add a floating mask."""
     if mask is not None and mask.dtype == bool:
         np.add(scores, -np.inf, out=scores, where=~mask)
     elif mask is not None:
@@ -188,13 +227,6 @@ def _exponentiate(scores, mask, first_row):
         square = scores[..., first_row:]
         future = ~np.tri(*square.shape[-2:], dtype=bool)
         np.add(square, -np.inf, out=square, where=future)
-    top = scores.max(axis=-1, keepdims=True, initial=-np.inf)
-    top[top == -np.inf] = 0  # a fully masked row: exp(-inf - 0) = 0
-    scores -= top
-    np.exp(scores, out=scores)
-    total = scores.sum(axis=-1, keepdims=True)
-    total[total == 0] = 1
-    return total
 
 
 def _scores(query, key, scale):
