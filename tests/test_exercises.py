@@ -62,6 +62,19 @@ def asked(path):
     return found
 
 
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda p: p.stem)
+def test_solution_cells_are_folded_in_jupyterlab_too(path):
+    in_solution = False
+    for cell in cells(path):
+        source = "".join(cell["source"])
+        if cell["cell_type"] == "markdown":
+            for start, _ in re.findall(r"```\{solution-(start)\}|```\{solution-(end)\}", source):
+                in_solution = bool(start)
+        else:
+            hidden = cell["metadata"].get("jupyter", {}).get("source_hidden", False)
+            assert hidden == in_solution, source
+
+
 def reply(capsys, *arguments):
     answer(*arguments)
     return capsys.readouterr().out
