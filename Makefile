@@ -27,9 +27,9 @@ test: $(READY)  ## run the tests, then compare every output of every chapter wit
 	$(PYTEST) -n 2 --dist loadfile --nbval --nbval-current-env \
 	    --nbval-sanitize-with tests/nbval_sanitize.cfg book/*.ipynb
 
-check: browser $(READY_TO_CHECK) book  ## the tests that need torch, a browser or repo2docker
-	ATTNLIB_REQUIRE=torch,browser,repo2docker \
-	    $(PYTEST) -m "needs_torch or needs_browser or needs_repo2docker" tests
+check: browser $(READY_TO_CHECK) book  ## the tests that need torch, a browser, repo2docker or dask
+	ATTNLIB_REQUIRE=torch,browser,repo2docker,dask \
+	    $(PYTEST) -m "needs_torch or needs_browser or needs_repo2docker or needs_dask" tests
 
 bench: $(READY_TO_CHECK)  ## time attnlib beside torch, scipy and textbook numpy (about 5 minutes)
 	$(BIN)/python benchmarks/bench.py --json _build/bench.json

@@ -1,8 +1,9 @@
 """attnlib: the numbers of the book "Why does attention divide by √d_k?".
 
 Each module holds one idea, in the order in which the chapters need them. The
-numerical ones need numpy and scipy alone; `attnlib.figures` needs matplotlib and
-`attnlib.exercises` sympy, so they are imported by name where they are used.
+numerical ones need numpy and scipy alone (and tqdm for progress bars);
+`attnlib.figures` needs matplotlib and `attnlib.exercises` sympy, so they are imported
+by name where they are used, as are `attnlib.random_energy` and `attnlib.retrieval`.
 """
 
 from attnlib.attention import (
@@ -32,9 +33,18 @@ from attnlib.layers import (
     split_heads,
 )
 from attnlib.ledger import check
+from attnlib.montecarlo import sample_logits, sweep
 from attnlib.softmax import log_softmax, softmax, softmax_jacobian, softmax_vjp
 from attnlib.source import show_source
 from attnlib.trained_heads import running_example
+from attnlib.variants import (
+    inverse_width_weights,
+    length_scaled_weights,
+    qk_norm_weights,
+    sigmoid_weights,
+    sink_weights,
+    soft_capped_weights,
+)
 
 __all__ = [
     "attention_weights",
@@ -46,20 +56,28 @@ __all__ = [
     "embed",
     "entropy",
     "inverse_participation_ratio",
+    "inverse_width_weights",
     "jacobian_norm",
     "jacobian_trace",
+    "length_scaled_weights",
     "log_softmax",
     "max_weight",
     "merge_heads",
     "multi_head_attention",
     "multi_head_attention_vjp",
     "project",
+    "qk_norm_weights",
     "running_example",
+    "sample_logits",
     "scaled_dot_product_attention",
     "scaled_dot_product_attention_vjp",
     "show_source",
+    "sigmoid_weights",
+    "sink_weights",
+    "soft_capped_weights",
     "softmax",
     "softmax_jacobian",
     "softmax_vjp",
     "split_heads",
+    "sweep",
 ]

@@ -23,7 +23,12 @@ def _weights(a):
 def entropy(a):
     """H = -Σ a_i ln a_i in nats: ln n for uniform weights, 0 for a single winner."""
     a, returned = _weights(a)
-    return entr(a).sum(axis=-1).astype(returned)
+    ordered = np.sort(a, axis=-1)
+    losers, winner = ordered[..., :-1], ordered[..., -1]
+    rest = losers.sum(axis=-1)
+    # A winner rounded to 1 would contribute 0: its logarithm is taken from the others.
+    of_winner = np.where(rest < 0.5, -winner * np.log1p(-np.minimum(rest, 0.5)), entr(winner))
+    return (entr(losers).sum(axis=-1) + of_winner).astype(returned)
 
 
 def max_weight(a):

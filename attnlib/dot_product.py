@@ -33,10 +33,11 @@ def dot_product_variance(query_mean, query_cov, key_mean, key_cov):
 
 
 def dot_product_excess_kurtosis(d, query_kurtosis=3.0, key_kurtosis=3.0):
-    """Excess kurtosis (κ_q κ_k - 3)/d of q·k; 6/d for Gaussian entries.
+    """Excess kurtosis (m_q m_k - 3)/d of q·k; 6/d for Gaussian entries.
 
-    Assumes 2d independent, centred entries, ``query_kurtosis`` and ``key_kurtosis``
-    being E x⁴ / (E x²)² of one entry (3 for a Gaussian, 1 for ±1). Returns a float.
+    Assumes 2d independent, centred entries, of one variance within each vector.
+    ``query_kurtosis`` and ``key_kurtosis`` are E x⁴ / (E x²)² of one entry: 3 for a
+    Gaussian, 1 for ±1. Returns a float.
     Source: chapter 06.
     """
     d = positive_integer("d", d)

@@ -67,10 +67,9 @@ def length_scaled_weights(
     Source: Chiang and Cholak (2022), arXiv 2202.12172, who scale by ln n.
     """
     reference = finite_number("reference_length", reference_length, 2)
-    key = floating("key", key, 2)
-    scale = key.shape[-1] ** -0.5 if scale is None else finite_number("scale", scale, 0)
-    factor = np.log(max(key.shape[-2], 1)) / np.log(reference)
-    return attention_weights(query, key, attn_mask, is_causal=is_causal, scale=scale * factor)
+    scores = dot_product_scores(query, key, scale=scale)
+    factor = np.log(max(scores.shape[-1], 1)) / np.log(reference)
+    return masked_softmax(scores * scores.dtype.type(factor), attn_mask, is_causal=is_causal)
 
 
 def sigmoid_weights(query, key, attn_mask=None, *, bias=None, is_causal=False, scale=None):

@@ -17,6 +17,7 @@ PRESENT = {
         importlib.util.find_spec("playwright") and any(map(shutil.which, BROWSERS))
     ),
     "repo2docker": lambda: importlib.util.find_spec("repo2docker"),
+    "dask": lambda: importlib.util.find_spec("distributed"),
 }
 
 

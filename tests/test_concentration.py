@@ -132,3 +132,9 @@ def test_errors(function):
         function(np.array(1.0))
     with pytest.raises(ValueError, match=r"a needs .*\(3, 0\)"):
         function(np.empty((3, 0)))
+
+
+def test_entropy_keeps_its_digits_when_a_winner_is_rounded_to_one():
+    """Weights 1 and e^-40: -ln of the winner is e^-40, which 1 - e^-40 rounded to 1 has lost."""
+    loser = np.exp(-40.0)
+    assert value(entropy, 1.0, loser) == pytest.approx(loser * 40 + loser, rel=1e-12)
