@@ -41,7 +41,11 @@ def finite_number(name, x, minimum=None):
     """``x`` as a finite float, at least ``minimum``."""
     if isinstance(x, (bool, np.bool_)) or not isinstance(x, (int, float, np.integer, np.floating)):
         raise TypeError(f"{name} must be a real number, got {x!r}")
-    if not np.isfinite(x) or (minimum is not None and x < minimum):
+    try:
+        number = float(x)
+    except OverflowError:  # an int beyond the largest float
+        number = np.inf
+    if not np.isfinite(number) or (minimum is not None and number < minimum):
         bound = "" if minimum is None else f" and at least {minimum}"
-        raise ValueError(f"{name} must be finite{bound}, got {x}")
-    return float(x)
+        raise ValueError(f"{name} must be finite{bound}, got {number}")
+    return number

@@ -5,7 +5,7 @@
 The contenders of a case take turns, one thread each, and the clock is the process's own
 CPU time, so that another program on the machine disturbs all of them alike. A ratio is the
 median over the rounds of attnlib's time divided by the other's in the same round. Memory
-is the growth of the resident set at its peak (Linux only), in a first, uncounted round.
+is what numpy allocated at its peak, results included, in a first, uncounted round.
 """
 
 import os
@@ -20,6 +20,7 @@ import json
 import platform
 import statistics
 import time
+import tracemalloc
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -46,7 +47,7 @@ class Case:
 
 def textbook(query, key, value, is_causal=False):
     """Attention as tutorials write it in numpy, with every n × n matrix in memory."""
-    scores = query @ key.swapaxes(-1, -2) / np.sqrt(query.shape[-1])
+    scores = query @ key.swapaxes(-1, -2) / query.shape[-1] ** 0.5
     if is_causal:
         scores = np.where(np.tri(*scores.shape[-2:], dtype=bool), scores, -np.inf)
     weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
@@ -54,14 +55,16 @@ def textbook(query, key, value, is_causal=False):
     return weights @ value
 
 
-def two_products(query, key, value, block=attn.attention.BLOCK):
-    """The floor: nothing but the two matrix products of attention, in the same blocks."""
+def two_products(query, key, value, exponentiate=False, block=attn.attention.BLOCK):
+    """The floor: the two matrix products of attention, and exp if asked, in the same blocks."""
     output = np.empty_like(value)
     weights = np.empty((block, key.shape[-2]), query.dtype)
     for head in np.ndindex(query.shape[:-2]):
         for start in range(0, query.shape[-2], block):
             rows = slice(start, start + block)
-            np.matmul(query[head][rows], key[head].T, out=weights)
+            np.matmul(query[head][rows] / 8, key[head].T, out=weights)
+            if exponentiate:
+                np.exp(weights, out=weights)
             np.matmul(weights, value[head], out=output[head][rows])
     return output
 
@@ -93,6 +96,7 @@ def forward_cases(n, dtype, arrays, torch):
             "torch": functools.partial(torch_attention, *tensors),
             "textbook": functools.partial(textbook, *arrays),
             "two products": functools.partial(two_products, *arrays),
+            "products, exp": functools.partial(two_products, *arrays, exponentiate=True),
         },
         targets,
         {"textbook": {512: None, 2048: 1 / 35, 8192: 1 / 150}[n]},
@@ -136,7 +140,11 @@ def softmax_cases():
     x = np.random.default_rng(0).normal(size=(4096, 2048))
     yield Case(
         "softmax, 4096 × 2048, float64",
-        {"attnlib": lambda: attn.softmax(x), "scipy": lambda: scipy.special.softmax(x, axis=-1)},
+        {
+            "attnlib": lambda: attn.softmax(x),
+            "scipy": lambda: scipy.special.softmax(x, axis=-1),
+            "exp alone": lambda: np.exp(x),
+        },
         {"scipy": 0.45},
     )
     for n in (1024, 4096):
@@ -186,28 +194,24 @@ def calls(function):
     return function.args[0] if is_repeat else 1
 
 
-def peak_growth(function):
-    """MiB by which the resident set grew at its peak during a call, or None off Linux."""
-    status, reset = Path("/proc/self/status"), Path("/proc/self/clear_refs")
-    if not status.exists():
-        function()
-        return None
+def peak_memory(function):
+    """MiB that numpy allocated at the peak of a call; torch's allocations do not show."""
     gc.collect()
-
-    def read(field_name):
-        line = next(x for x in status.read_text().splitlines() if x.startswith(field_name))
-        return int(line.split()[1]) / 1024
-
-    reset.write_text("5")
-    before = read("VmRSS")
-    result = function()
-    peak = read("VmHWM") - before
-    del result
-    return peak
+    tracemalloc.start()
+    try:
+        function()
+        return tracemalloc.get_traced_memory()[1] / 2**20
+    finally:
+        tracemalloc.stop()
 
 
 def measure(case, rounds):
-    memory = {who: peak_growth(function) for who, function in case.contenders.items()}
+    memory = {
+        who: None if who == "torch" else peak_memory(function)
+        for who, function in case.contenders.items()
+    }
+    if "torch" in case.contenders:
+        case.contenders["torch"]()  # its first call, like the others', is not counted
     times = {who: [] for who in case.contenders}
     for _ in range(rounds or case.rounds):
         for who, function in case.contenders.items():
@@ -247,7 +251,7 @@ def show(row):
         text = f"{value:.3g}"
         return text if target is None else f"{text} ({'≤' if value <= target else '>'} {target:.3g})"
 
-    memory = "" if row["peak_mib"] is None else f"{row['peak_mib']:.0f}"
+    memory = "" if row["peak_mib"] is None else f"{row['peak_mib']:.3g}"
     ratio = "" if row["who"] == "attnlib" else shown(row["ratio"], row["target"])
     memory_ratio = shown(row["memory_ratio"], row["memory_target"]) if row["memory_target"] else ""
     cells = (row["case"], row["who"], f"{1000 * row['seconds']:.4g}", ratio, memory, memory_ratio)

@@ -221,7 +221,7 @@ def test_arrays_that_are_not_floating_raise_typeerror(name, kind):
             getattr(attnlib, name)(**{**arguments, argument: CLASSES[kind]})
 
 
-@pytest.mark.parametrize("scale", [-1.0, -1e-300, np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("scale", [-1.0, -1e-300, np.nan, np.inf, -np.inf, 10**400])
 @pytest.mark.parametrize("name", [n for n, (a, _) in PUBLIC.items() if "scale" in a])
 def test_a_negative_or_infinite_scale_raises(name, scale):
     with pytest.raises(ValueError, match=r"\bscale\b"):
