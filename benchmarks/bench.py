@@ -107,7 +107,9 @@ def forward_cases(n, dtype, arrays, torch):
     yield Case(
         f"causal, n {n}, {dtype}",
         {
-            "attnlib": functools.partial(attn.scaled_dot_product_attention, *arrays, is_causal=True),
+            "attnlib": functools.partial(
+                attn.scaled_dot_product_attention, *arrays, is_causal=True
+            ),
             "torch": functools.partial(torch_attention, *tensors, is_causal=True),
             "textbook": functools.partial(textbook, *arrays, is_causal=True),
         },
@@ -220,7 +222,7 @@ def measure(case, rounds):
             times[who].append((time.process_time() - start) / calls(function))
     rows = []
     for who, values in times.items():
-        ratio = statistics.median(a / b for a, b in zip(times["attnlib"], values))
+        ratio = statistics.median(a / b for a, b in zip(times["attnlib"], values, strict=True))
         rows.append(
             {
                 "case": case.name,
@@ -249,7 +251,9 @@ def show(row):
         if value is None:
             return ""
         text = f"{value:.3g}"
-        return text if target is None else f"{text} ({'≤' if value <= target else '>'} {target:.3g})"
+        return (
+            text if target is None else f"{text} ({'≤' if value <= target else '>'} {target:.3g})"
+        )
 
     memory = "" if row["peak_mib"] is None else f"{row['peak_mib']:.3g}"
     ratio = "" if row["who"] == "attnlib" else shown(row["ratio"], row["target"])

@@ -1,4 +1,4 @@
-"""The exercises: stubs read "not answered yet", wrong answers are refused, solutions are accepted."""
+"""The exercises: stubs read "not answered yet", wrong answers are refused, solutions accepted."""
 
 import json
 import re
@@ -17,19 +17,39 @@ A, N = sympy.symbols("a n", positive=True)
 
 # Mistakes that a reader could make, for each exercise.
 MISTAKES = {
-    "01-one-hot": [lambda ids, e: e, lambda ids, e: np.eye(len(e))[ids], lambda ids, e: e[ids],
-                   lambda ids, e: np.eye(len(e))[ids] @ e + 1e-6],
+    "01-one-hot": [
+        lambda ids, e: e,
+        lambda ids, e: np.eye(len(e))[ids],
+        lambda ids, e: e[ids],
+        lambda ids, e: np.eye(len(e))[ids] @ e + 1e-6,
+    ],
     "01-head-width": [512, 8, 22.6],
-    "02-symmetric": [np.zeros((8, 4)), np.ones((8, 4)), np.eye(8)[:, :4], np.ones(4),
-                     1e-9 * np.random.default_rng(0).random((8, 4))],
+    "02-symmetric": [
+        np.zeros((8, 4)),
+        np.ones((8, 4)),
+        np.eye(8)[:, :4],
+        np.ones(4),
+        1e-9 * np.random.default_rng(0).random((8, 4)),
+    ],
     "02-key-bias": [0, 1.0, -0.0196],
     "03-odds": [5, np.e, np.exp(-5), np.exp(3)],
     "03-sharpness": [1, 2.2, 1 / 2.2934, 0.9],
-    "03-stable": [lambda s: np.exp(s - s.max()), lambda s: s / s.sum(), lambda s: attn.softmax(s) + 1e-6],
+    "03-stable": [
+        lambda s: np.exp(s - s.max()),
+        lambda s: s / s.sum(),
+        lambda s: attn.softmax(s) + 1e-6,
+    ],
     "04-two-tokens": [0.881, 0.25, -0.105],
-    "04-vjp": [lambda a, g: a * g, lambda a, g: a * (g - g.mean()), lambda a, g: attn.softmax_jacobian(a),
-               lambda a, g: attn.softmax_jacobian(a) @ g],
-    "04-sharpness": [lambda b, s: attn.softmax(b * s), lambda b, s: b * attn.softmax_vjp(attn.softmax(b * s), s)],
+    "04-vjp": [
+        lambda a, g: a * g,
+        lambda a, g: a * (g - g.mean()),
+        lambda a, g: attn.softmax_jacobian(a),
+        lambda a, g: attn.softmax_jacobian(a) @ g,
+    ],
+    "04-sharpness": [
+        lambda b, s: attn.softmax(b * s),
+        lambda b, s: b * attn.softmax_vjp(attn.softmax(b * s), s),
+    ],
     "05-gap": [np.log(8 * 0.95 / 0.05), np.log(7), np.log(7 * 0.05 / 0.95)],
     "05-two-level": [1 - A**2, A * (1 - A), 1 - A**2 - (1 - A) ** 2 / N, "1 - a**2"],
     "05-taking-part": [13, 3.0, 0.28],
@@ -37,11 +57,29 @@ MISTAKES = {
     "06-linear-init": [1, 1 / 4, 1 / 3, 1 / np.sqrt(2)],
     "06-both-sides": [1 / 8, 8, 64**0.25],
     "07-shape": [(10, 384), (512, 10), (8, 10, 48)],
-    "07-value-gradient": [lambda w, g: w @ g if w.shape[1] == len(g) else g, lambda w, g: 2 * w.T @ g],
-    "07-mean": [np.zeros(32), np.ones(32), np.zeros(13), _projected()[2][:, :32],
-                attn.scaled_dot_product_attention(*_projected(), scale=0)],
+    "07-value-gradient": [
+        lambda w, g: w @ g if w.shape[1] == len(g) else g,
+        lambda w, g: 2 * w.T @ g,
+    ],
+    "07-mean": [
+        np.zeros(32),
+        np.ones(32),
+        np.zeros(13),
+        _projected()[2][:, :32],
+        attn.scaled_dot_product_attention(*_projected(), scale=0),
+    ],
 }
-NEVER_RIGHT = [None, "yes", float("nan"), float("inf"), [], {}, object(), np.full((2, 2), 7.0), -1e9]
+NEVER_RIGHT = [
+    None,
+    "yes",
+    float("nan"),
+    float("inf"),
+    [],
+    {},
+    object(),
+    np.full((2, 2), 7.0),
+    -1e9,
+]
 
 
 def cells(path):
@@ -54,7 +92,7 @@ def asked(path):
     for cell in cells(path):
         source = "".join(cell["source"])
         if cell["cell_type"] == "markdown":
-            for start, end in re.findall(r"```\{(solution-start)\}|```\{(solution-end)\}", source):
+            for start, _end in re.findall(r"```\{(solution-start)\}|```\{(solution-end)\}", source):
                 in_solution = bool(start)
         for name in re.findall(r'^answer\("([^"]+)"', source, re.MULTILINE):
             text = "".join(t for o in cell["outputs"] for t in o.get("text", ()))
@@ -123,9 +161,18 @@ def test_wrong_answers_are_refused_with_the_hint(name, capsys):
 @pytest.mark.parametrize("name", EXERCISES)
 def test_a_refusal_gives_nothing_away(name, capsys):
     """Two different wrong answers get the same reply, and the solution's number is not in it."""
-    number = {"01-head-width": "64", "03-odds": "148.4", "03-sharpness": "2.29", "04-two-tokens": "0.105",
-              "05-gap": "4.89", "05-taking-part": "3.57", "06-correlated": "104", "06-linear-init": "0.5",
-              "06-both-sides": "0.35", "02-key-bias": "0.0"}
+    number = {
+        "01-head-width": "64",
+        "03-odds": "148.4",
+        "03-sharpness": "2.29",
+        "04-two-tokens": "0.105",
+        "05-gap": "4.89",
+        "05-taking-part": "3.57",
+        "06-correlated": "104",
+        "06-linear-init": "0.5",
+        "06-both-sides": "0.35",
+        "02-key-bias": "0.0",
+    }
     first, second = (reply(capsys, name, wrong) for wrong in (-1e9, -2e9))
     assert first == second
     assert number.get(name, "impossible") not in first
@@ -136,9 +183,14 @@ def test_unknown_exercise():
         answer("99-none", 1)
 
 
-@pytest.mark.parametrize("right", [
-    1 - A**2 - (1 - A) ** 2 / (N - 1), "1 - a**2 - (1 - a)**2/(n - 1)", "(1-a)*(n*a + n - 2)/(n - 1)",
-])
+@pytest.mark.parametrize(
+    "right",
+    [
+        1 - A**2 - (1 - A) ** 2 / (N - 1),
+        "1 - a**2 - (1 - a)**2/(n - 1)",
+        "(1-a)*(n*a + n - 2)/(n - 1)",
+    ],
+)
 def test_an_expression_may_be_written_in_any_way(right, capsys):
     assert reply(capsys, "05-two-level", right) == "✓ 05-two-level: right\n"
 

@@ -11,7 +11,6 @@ import re
 import statistics
 from collections import Counter
 
-import attnlib
 import pytest
 from oracles import script
 from stored import (
@@ -28,6 +27,8 @@ from stored import (
     text,
     tree,
 )
+
+import attnlib
 
 NOTEBOOKS = sorted(BOOK.glob("*.ipynb"))
 CHAPTER, PART_ONE = re.compile(r"\d\d-"), re.compile(r"0[1-7]-")

@@ -127,7 +127,9 @@ def test_soft_cap_bounds_the_odds_and_keeps_the_order():
     scores = attn.dot_product_scores(query[0, :1] / 40, key[0] / 40)
     small = soft_capped_weights(query[0, :1] / 40, key[0] / 40, cap=1.5)
     assert np.array_equal(np.argsort(scores), np.argsort(small))
-    assert_allclose(odds(small), np.exp(np.subtract.outer(*[1.5 * np.tanh(scores[0] / 1.5)] * 2))[None])
+    assert_allclose(
+        odds(small), np.exp(np.subtract.outer(*[1.5 * np.tanh(scores[0] / 1.5)] * 2))[None]
+    )
 
 
 def test_soft_cap_slope():
