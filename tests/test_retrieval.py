@@ -456,14 +456,18 @@ def test_other_code_has_another_cache(maker, tmp_path, monkeypatch):
 def test_an_interrupted_command_keeps_its_runs_and_leaves_no_worker(tmp_path, name):
     command = [sys.executable, ROOT / "scripts" / "make_training_runs.py",
                "--cache", tmp_path / "cache", "--output", tmp_path / "out.npz"]  # fmt: skip
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        # A shell's background job hands SIGINT on as ignored, and Python would keep it so.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
     deadline = time.monotonic() + 60
     while not list(tmp_path.glob("cache/*/*.npz")):
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.05)
     os.kill(process.pid, getattr(signal, name))
     # Workers hold the pipes open: this returns when the last of them is gone.
-    output, _ = process.communicate(timeout=10)
+    output, _ = process.communicate(timeout=60)
     if name == "SIGINT":
         assert process.returncode == 130 and "the same command continues" in output
     assert not (tmp_path / "out.npz").exists()
