@@ -195,6 +195,20 @@ def _layer_shape():
     return attn.multi_head_attention(x, w, w, w, w_output, heads=8).shape
 
 
+def _half_frozen_width(n):
+    from scipy.optimize import brentq
+
+    from attnlib.random_energy import expected_inverse_participation_ratio as expected
+
+    return brentq(lambda width: expected(n, width**0.5) - 0.5, 1, 1000)
+
+
+def _log_partition_slope(n, sigma):
+    from attnlib.random_energy import expected_jacobian_trace
+
+    return sigma * expected_jacobian_trace(n, sigma)
+
+
 _ones = np.ones((1, 64))
 
 EXERCISES = {
@@ -304,5 +318,15 @@ EXERCISES = {
         "an array of 32 numbers",
         _array(lambda: attn.scaled_dot_product_attention(*_projected(), scale=0)[3]),
         "a score of 0 for every token gives every token the same weight.",
+    ),
+    "08-half-frozen": Exercise(
+        "a number",
+        _number(lambda: _half_frozen_width(512)),
+        "half_frozen returns a spread; the raw width is its square.",
+    ),
+    "08-stein": Exercise(
+        "a number",
+        _number(lambda: _log_partition_slope(100, 2)),
+        "random_energy has a function for the expected trace.",
     ),
 }

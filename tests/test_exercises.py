@@ -12,7 +12,7 @@ import attnlib as attn
 from attnlib.exercises import EXERCISES, _projected, answer
 
 BOOK = Path(__file__).resolve().parent.parent / "book"
-CHAPTERS = sorted(BOOK.glob("0[1-7]-*.ipynb"))
+CHAPTERS = sorted(BOOK.glob("0[1-9]-*.ipynb"))
 A, N = sympy.symbols("a n", positive=True)
 
 # Mistakes that a reader could make, for each exercise.
@@ -56,6 +56,8 @@ MISTAKES = {
     "06-correlated": [64, 64 + 64 * 63 * 0.1, 64 * 1.01],
     "06-linear-init": [1, 1 / 4, 1 / 3, 1 / np.sqrt(2)],
     "06-both-sides": [1 / 8, 8, 64**0.25],
+    "08-half-frozen": [2 * np.log(512), 5, 512],
+    "08-stein": [2, 1, 0.5],
     "07-shape": [(10, 384), (512, 10), (8, 10, 48)],
     "07-value-gradient": [
         lambda w, g: w @ g if w.shape[1] == len(g) else g,
