@@ -37,6 +37,13 @@ def positive_integer(name, n):
     return n
 
 
+def seed_number(name, seed):
+    """``seed`` as an int ≥ 0."""
+    if integer(name, seed) < 0:
+        raise ValueError(f"{name} must be at least 0, got {seed}")
+    return int(seed)
+
+
 def finite_number(name, x, minimum=None):
     """``x`` as a finite float, at least ``minimum``."""
     if isinstance(x, (bool, np.bool_)) or not isinstance(x, (int, float, np.integer, np.floating)):

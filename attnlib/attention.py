@@ -78,7 +78,7 @@ def masked_softmax(scores, attn_mask=None, *, is_causal=False):
     """
     scores = floating("scores", scores, 2)
     computing, returned = computing_dtype(scores)
-    weights = masked_scores(scores.astype(computing), attn_mask, is_causal=is_causal)
+    weights = masked_scores(scores.astype(computing, copy=False), attn_mask, is_causal=is_causal)
     weights /= _exponentiate(weights, None, None)
     return weights.astype(returned, copy=False)
 

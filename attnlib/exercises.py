@@ -9,8 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.optimize import brentq
 
 import attnlib as attn
+from attnlib import random_energy
 
 
 @dataclass(frozen=True)
@@ -122,15 +124,11 @@ def _key_bias_effect():
 
 
 def _sharpness_for(weight):
-    from scipy.optimize import brentq
-
     scores = np.array([1.0, 2.0, 3.0])
     return brentq(lambda beta: attn.softmax(beta * scores).max() - weight, 0, 50)
 
 
 def _gap_for(weight, n):
-    from scipy.optimize import brentq
-
     return brentq(lambda gap: attn.softmax(np.r_[gap, np.zeros(n - 1)])[0] - weight, 0, 50)
 
 
@@ -196,17 +194,12 @@ def _layer_shape():
 
 
 def _half_frozen_width(n):
-    from scipy.optimize import brentq
-
-    from attnlib.random_energy import expected_inverse_participation_ratio as expected
-
+    expected = random_energy.expected_inverse_participation_ratio
     return brentq(lambda width: expected(n, width**0.5) - 0.5, 1, 1000)
 
 
 def _log_partition_slope(n, sigma):
-    from attnlib.random_energy import expected_jacobian_trace
-
-    return sigma * expected_jacobian_trace(n, sigma)
+    return sigma * random_energy.expected_jacobian_trace(n, sigma)
 
 
 _ones = np.ones((1, 64))

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from attnlib._validate import finite_number, integer, positive_integer
+from attnlib._validate import finite_number, positive_integer, seed_number
 
 # Logits of one task: about 0.1 s of work, so that a scheduler's ms per task do not count.
 TASK = 2**22
@@ -62,7 +62,7 @@ def sample_logits(rng, d_k, n, samples, *, scale=None, method="conditional"):
     same law, not the same numbers. Source: chapter 06.
     """
     if not isinstance(rng, np.random.Generator):
-        rng = np.random.default_rng(_seed("rng", rng))
+        rng = np.random.default_rng(seed_number("rng", rng))
     d_k, n = positive_integer("d_k", d_k), positive_integer("n", n)
     logits = np.empty((positive_integer("samples", samples), n))
     scale = _number(scale, d_k)
@@ -113,7 +113,7 @@ def sweep(d_ks, ns, *, samples, seed, scale=None, executor=None):
     a process pool died: never a partial result. Source: chapters 06 and 08.
     """
     d_ks, ns = _sizes("d_ks", d_ks), _sizes("ns", ns)
-    samples, seed = positive_integer("samples", samples), _seed("seed", seed)
+    samples, seed = positive_integer("samples", samples), seed_number("seed", seed)
     if samples < 2:
         raise ValueError(f"samples must be at least 2 for a standard error, got {samples}")
     if executor is not None and not isinstance(executor, Executor):
@@ -216,12 +216,6 @@ def _sizes(name, sizes):
     if not sizes:
         raise ValueError(f"{name} needs at least one integer, got {sizes!r}")
     return [positive_integer(name, size) for size in sizes]
-
-
-def _seed(name, seed):
-    if integer(name, seed) < 0:
-        raise ValueError(f"{name} must be at least 0, got {seed}")
-    return int(seed)
 
 
 def _number(scale, d_k):

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from attnlib._validate import finite_number, floating, integer, positive_integer
+from attnlib._validate import finite_number, floating, positive_integer, seed_number
 from attnlib.concentration import entropy
 from attnlib.softmax import softmax, softmax_vjp
 
@@ -146,8 +146,7 @@ def train(d_k, *, scale=None, optimizer="sgd", learning_rate, steps=250, n=128, 
                "init_gain": init_gain, "epsilon": epsilon}  # fmt: skip
     scale, learning_rate, init_gain, epsilon = (finite_number(*x, 0) for x in numbers.items())
     direction = _optimizer(optimizer)(epsilon)
-    if (seed := integer("seed", seed)) < 0:
-        raise ValueError(f"seed must be at least 0, got {seed}")
+    seed = seed_number("seed", seed)
 
     def stream(*identity):
         return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=identity))
