@@ -36,7 +36,7 @@ from attnlib.ledger import check
 from attnlib.montecarlo import sample_logits, sweep
 from attnlib.softmax import log_softmax, softmax, softmax_jacobian, softmax_vjp
 from attnlib.source import show_source
-from attnlib.trained_heads import running_example
+from attnlib.trained_heads import minilm_heads, running_example
 from attnlib.variants import (
     inverse_width_weights,
     length_scaled_weights,
@@ -63,6 +63,7 @@ __all__ = [
     "log_softmax",
     "max_weight",
     "merge_heads",
+    "minilm_heads",
     "multi_head_attention",
     "multi_head_attention_vjp",
     "project",

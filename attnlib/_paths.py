@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import numpy as np
+
 _PACKAGE = Path(__file__).resolve().parent
 
 
@@ -20,3 +22,15 @@ def book_file(relative):
         f"book/{relative} is neither beside the attnlib package nor inside it: "
         "install attnlib from a clone of the book"
     )
+
+
+def book_arrays(name):
+    """Arrays of ``book/data/<name>.npz``, read-only; float16 as float32, scalars as numbers."""
+    with np.load(book_file(f"data/{name}.npz")) as archive:
+        fields = {key: archive[key] for key in archive.files}
+    for key, array in fields.items():
+        if array.dtype == np.float16:
+            array = array.astype(np.float32)
+        array.setflags(write=False)
+        fields[key] = array.item() if array.ndim == 0 else array
+    return fields

@@ -12,7 +12,7 @@ import numpy as np
 from scipy.optimize import brentq
 
 import attnlib as attn
-from attnlib import random_energy
+from attnlib import random_energy, retrieval
 
 
 @dataclass(frozen=True)
@@ -202,6 +202,63 @@ def _log_partition_slope(n, sigma):
     return sigma * random_energy.expected_jacobian_trace(n, sigma)
 
 
+def _loudest(lengths, share):
+    energy = np.sort(lengths**2)[::-1]
+    return np.argmax(np.cumsum(energy) >= share * energy.sum()) + 1
+
+
+def _gradient_exponent(factor):
+    """Exponent in d_k of the RMS gradient as d_k → ∞, with scores times d_k^factor."""
+    width = np.array([1e60, 1e61])
+    norm = [random_energy.frozen_squared_jacobian_norm(m) for m in width ** (-0.5 - factor)]
+    energy = width ** (2 * factor + 1) * norm
+    return np.log10(energy[1] / energy[0]) / 2
+
+
+def _median_lead(n):
+    from scipy.integrate import quad
+    from scipy.stats import norm
+
+    def excess(lead):
+        return quad(lambda x: n * norm.pdf(x) * norm.cdf(x - lead) ** (n - 1), -8, 10)[0] - 0.5
+
+    return brentq(excess, 0, 3)
+
+
+def _samples_needed(n, sigma):
+    ipr = random_energy.expected_inverse_participation_ratio(n, sigma)
+    energy = random_energy.expected_squared_jacobian_norm(n, sigma)
+    return (1 + ipr) * energy / random_energy.expected_jacobian_trace(n, sigma) ** 2
+
+
+def _needed_gain(weight, n):
+    query, key = np.ones((1, 1)), np.r_[1.0, -np.ones(n - 1)][:, None]
+    return brentq(lambda g: attn.qk_norm_weights(query, key, gain=g)[0, 0] - weight, 0, 50)
+
+
+def _leader_in_longer_context(lead=9.0, reference=512, n=32768):
+    query, key = np.ones((1, 1)), np.r_[lead, np.zeros(n - 1)][:, None]
+    return attn.length_scaled_weights(query, key, reference_length=reference)[0, 0]
+
+
+def _adam_rate_for_folded_factor(d_k=64):
+    # Adam's first step is the sign of the gradient times the rate; d(loss)/d(score) is D = 1.
+    x, key, w_query = np.ones((1, 3)), _draws(1, d_k), _draws(3, d_k, seed=1)
+    score_step = [
+        (x @ (-np.sign(x.T @ (scale * key))) @ key.T).item() * scale for scale in (1, d_k**-0.5)
+    ]
+    return score_step[1] / score_step[0]
+
+
+def _row_variances(query, key):
+    return np.var(query @ key.T, axis=1)
+
+
+def _mean_weight_of_the_next_token(sentence, layer, head):
+    _, query, key = attn.minilm_heads().of(sentence)
+    return np.diagonal(attn.attention_weights(query, key)[layer, head], offset=1).mean()
+
+
 _ones = np.ones((1, 64))
 
 EXERCISES = {
@@ -321,5 +378,70 @@ EXERCISES = {
         "a number",
         _number(lambda: _log_partition_slope(100, 2)),
         "random_energy has a function for the expected trace.",
+    ),
+    "09-loudest": Exercise(
+        "a function of r and p",
+        _function(
+            _loudest,
+            (_draws(50) ** 2, np.float64(0.9)),
+            (np.array([1.0, 5.0, 1.0, 1.0]), np.float64(0.5)),
+            (np.exp(3 * _draws(400, seed=1)), np.float64(0.99)),
+        ),
+        "sort the energies, the largest first, and look at their running sum.",
+    ),
+    "09-half-cure": Exercise(
+        "a number",
+        _number(lambda: _gradient_exponent(-1 / 4)),
+        "energy is the number in front times ‖J‖²; which spread do the scores have now?",
+    ),
+    "09-lead": Exercise(
+        "a number",
+        _number(lambda: _median_lead(1024)),
+        "median_lead above takes the number of scores.",
+    ),
+    "10-twin-rate": Exercise(
+        "a number",
+        _number(lambda: retrieval.raw_equivalent(64, "sgd", 2.0)["learning_rate"]),
+        "SGD's rate shrinks by the square of the gain of one matrix.",
+    ),
+    "10-gain": Exercise(
+        "a number",
+        _number(lambda: attn.dot_product_scores(np.ones((1, 256)), np.ones((1, 256))).item() ** -1),
+        "the product of the two gains stands in front of q·k.",
+    ),
+    "10-samples": Exercise(
+        "a number",
+        _number(lambda: _samples_needed(64, 512**0.5)),
+        "put three averages of random_energy into the formula.",
+    ),
+    "11-row-variance": Exercise(
+        "a function of query and key",
+        _function(
+            _row_variances,
+            (_draws(5, 3), _draws(7, 3, seed=1) + 2),
+            (_draws(2000, 4), _draws(2000, 4, seed=1)),
+            megabytes=8,  # the scores of the second pair take 32
+        ),
+        "q·k_j is a linear function of k_j: what is the variance of one?",
+    ),
+    "11-next-token": Exercise(
+        "a number",
+        _number(lambda: _mean_weight_of_the_next_token(1, 1, 8)),
+        "take softmax of the scaled scores first, then one of the matrix's diagonals.",
+    ),
+    "12-gain": Exercise(
+        "a number",
+        _number(lambda: _needed_gain(0.5, 4096)),
+        "the best case has the token at +g and all others at -g.",
+    ),
+    "12-context": Exercise(
+        "a number",
+        _number(_leader_in_longer_context),
+        "how large has the lead become? There are still n - 1 rivals.",
+    ),
+    "12-t5-adam": Exercise(
+        "a number",
+        _number(_adam_rate_for_folded_factor),
+        "how far must U move if W_Q moves by one unit? Adam ignores how large the gradient is.",
     ),
 }

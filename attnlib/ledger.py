@@ -5,12 +5,15 @@ number and shows one line. `evidence` reads those lines back from the executed
 notebooks, and `table` puts claims and evidence side by side (chapter 13).
 """
 
+import csv
+import io
 import json
 import math
 import re
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 import yaml
@@ -135,7 +138,8 @@ class table:
     """Claims and evidence side by side, as HTML for a page and as lines for a terminal.
 
     ``table(folder)`` reads the notebooks of ``folder``. Each piece of evidence links
-    to the line in its chapter where it was computed.
+    to the line in its chapter where it was computed. A link below the table, which holds
+    the data itself, downloads what `csv` returns.
     """
 
     def __init__(self, folder="."):
@@ -153,6 +157,20 @@ class table:
 
     __repr__ = __str__
 
+    def csv(self):
+        """The table as text, one row per line of evidence; a claim without any has one row.
+
+        Comma-separated as in RFC 4180: quotes where needed, lines ending in CR LF.
+        """
+        text = io.StringIO(newline="")
+        writer = csv.writer(text)
+        writer.writerow(("claim", "verdict", "step", "truth", "chapter", "evidence"))
+        for claim, lines in self.rows:
+            for line in lines or [Evidence(claim.id, "")]:
+                about = claim.id, _verdict(claim), claim.step, claim.truth
+                writer.writerow((*about, line.chapter, line.text))
+        return text.getvalue()
+
     def _repr_html_(self):
         head = "<tr><th>claim</th><th>step, and what is true</th><th>evidence</th></tr>"
         rows = "".join(
@@ -162,7 +180,16 @@ class table:
             f"<td><ul>{''.join(map(_link, lines))}</ul></td></tr>"
             for claim, lines in self.rows
         )
-        return f'<table class="ledger"><thead>{head}</thead><tbody>{rows}</tbody></table>'
+        return (
+            f'<table class="ledger"><thead>{head}</thead><tbody>{rows}</tbody></table>'
+            f'<p><a class="ledger-download" download="ledger.csv" href="{_as_file(self.csv())}">'
+            "Download the table as CSV</a></p>"
+        )
+
+
+def _as_file(text):
+    # Excel takes a CSV file for UTF-8 only if a byte order mark says so; else it shows √ as âˆš.
+    return "data:text/csv;charset=utf-8," + quote("\ufeff" + text)
 
 
 def _link(line):

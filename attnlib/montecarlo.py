@@ -1,4 +1,4 @@
-"""Monte Carlo over (d_k, n): what random queries and keys do to softmax (chapters 06 and 08).
+"""Monte Carlo over (d_k, n): what random queries and keys do to softmax (chapters 08 and 09).
 
 The model is one query against n keys of width d_k, all entries independent and
 standard normal, and new keys for every row. Rows are then independent, so a standard
@@ -59,7 +59,7 @@ def sample_logits(rng, d_k, n, samples, *, scale=None, method="conditional"):
         "direct" draws the query and all its keys and multiplies, in O(n · d_k)
 
     Returns an array (samples, n) of independent rows. The two methods draw from the
-    same law, not the same numbers. Source: chapter 06.
+    same law, not the same numbers. Source: chapter 09.
     """
     if not isinstance(rng, np.random.Generator):
         rng = np.random.default_rng(seed_number("rng", rng))
@@ -110,7 +110,7 @@ def sweep(d_ks, ns, *, samples, seed, scale=None, executor=None):
         sweep(d_ks, ns, samples=10**6, seed=0, executor=client.get_executor())
 
     Raises ValueError or TypeError naming the argument, and RuntimeError if a worker of
-    a process pool died: never a partial result. Source: chapters 06 and 08.
+    a process pool died: never a partial result. Source: chapter 08.
     """
     d_ks, ns = _sizes("d_ks", d_ks), _sizes("ns", ns)
     samples, seed = positive_integer("samples", samples), seed_number("seed", seed)

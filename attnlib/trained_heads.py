@@ -1,12 +1,13 @@
-"""What the book ships of a trained model: one sentence at the input of one attention head."""
+"""What the book ships of a trained model: one sentence before one head, five in every head."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from attnlib._paths import book_file
+from attnlib._paths import book_arrays
+from attnlib._validate import integer
 
-__all__ = ["RunningExample", "running_example"]
+__all__ = ["RunningExample", "TrainedHeads", "minilm_heads", "running_example"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,10 +61,54 @@ def running_example() -> RunningExample:
     because the rows can be read. ``book/data/README.md`` gives the source and the checksums,
     ``scripts/make_running_example.py`` makes the file.
     """
-    with np.load(book_file("data/running_example.npz")) as archive:
-        fields = {key: archive[key] for key in archive.files}
-    for key, array in fields.items():
-        array.setflags(write=False)
-        if array.ndim == 0:
-            fields[key] = array.item()
-    return RunningExample(**fields)
+    return RunningExample(**book_arrays("running_example"))
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedHeads:
+    """Five sentences in every head of a trained model; `minilm_heads` documents the fields."""
+
+    sentences: np.ndarray
+    tokens: np.ndarray
+    sentence: np.ndarray
+    query: np.ndarray
+    key: np.ndarray
+
+    def of(self, sentence):
+        """One sentence alone: its tokens (n,), queries and keys (layers, heads, n, d_k).
+
+        ``sentence`` counts from 0. Raises TypeError or ValueError if there is no such sentence.
+        """
+        index = integer("sentence", sentence)
+        if not 0 <= index < len(self.sentences):
+            raise ValueError(f"sentence must be from 0 to {len(self.sentences) - 1}, got {index}")
+        # Neighbours in the file, so that a slice finds them: a view stays read-only.
+        own = slice(*np.searchsorted(self.sentence, [index, index + 1]))
+        return self.tokens[own], self.query[:, :, own], self.key[:, :, own]
+
+
+def minilm_heads() -> TrainedHeads:
+    """Load the queries and keys of all heads of all-MiniLM-L6-v2 for five English sentences.
+
+    The model has 6 layers with 12 heads of d_k = 32 each; the sentences have 20 or 21 tokens
+    with [CLS] and [SEP], N = 101 together. The raw scores of a sentence are those of its own
+    tokens alone: ``tokens, q, k = minilm_heads().of(0)``, then ``q @ k.swapaxes(-1, -2)``.
+
+    Returns
+    -------
+    TrainedHeads
+        Read-only arrays:
+
+        - ``sentences`` (5,) str;
+        - ``tokens`` (N,) str: the word pieces of all sentences, one after the other;
+        - ``sentence`` (N,) int64: which sentence a token belongs to, counted from 0;
+        - ``query``, ``key`` (6, 12, N, d_k) float32: what each head multiplies, biases included
+          and the factor 1/√d_k not; the stored numbers are float16.
+
+    Notes
+    -----
+    The numbers are the model's own (Apache-2.0 by its model card); the sentences were written
+    before these were looked at. ``book/data/README.md`` gives the source and the checksums,
+    ``scripts/make_trained_heads.py`` makes the file.
+    """
+    return TrainedHeads(**book_arrays("trained_heads"))

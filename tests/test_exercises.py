@@ -12,7 +12,7 @@ import attnlib as attn
 from attnlib.exercises import EXERCISES, _projected, answer
 
 BOOK = Path(__file__).resolve().parent.parent / "book"
-CHAPTERS = sorted(BOOK.glob("0[1-9]-*.ipynb"))
+CHAPTERS = sorted({*BOOK.glob("0[1-9]-*.ipynb"), *BOOK.glob("1[0-2]-*.ipynb")})
 A, N = sympy.symbols("a n", positive=True)
 
 # Mistakes that a reader could make, for each exercise.
@@ -58,6 +58,27 @@ MISTAKES = {
     "06-both-sides": [1 / 8, 8, 64**0.25],
     "08-half-frozen": [2 * np.log(512), 5, 512],
     "08-stein": [2, 1, 0.5],
+    "09-loudest": [
+        lambda r, p: int(np.sum(np.cumsum(np.sort(r)[::-1]) < p * r.sum())) + 1,
+        lambda r, p: int(np.sum(np.cumsum(np.sort(r**2)[::-1]) < p * np.sum(r**2))),
+        lambda r, p: int(np.sum(np.cumsum(np.sort(r**2)) < p * np.sum(r**2))) + 1,
+        lambda r, p: p * len(r),
+    ],
+    "09-half-cure": [1 / 4, 0, 1 / 2, -1 / 8],
+    "09-lead": [0.2502, 0.5, 1 / np.sqrt(2 * np.log(1024))],
+    "10-twin-rate": [2, 16, 1 / 32, 2 * 64**-0.25],
+    "10-gain": [1 / 256, 1 / 4, 16],
+    "10-samples": [1, 0.1, 3.2],
+    "12-gain": [np.log(4095), np.log(9 * 4095) / 2, 64, np.log(4096)],
+    "12-context": [1 / (1 + 511 * np.exp(-9)), 1 / (1 + 32767 * np.exp(-9)), 1, 0.9],
+    "12-t5-adam": [1 / 64, 8, 1, 64],
+    "11-row-variance": [
+        lambda q, k: np.var(q @ k.T, axis=1),  # forms the scores
+        lambda q, k: np.sum(q**2, axis=1) * np.trace(np.cov(k.T, bias=True)) / q.shape[1],
+        lambda q, k: np.sum((q @ np.cov(k.T)) * q, axis=1),
+        lambda q, k: np.sum((q @ k.T @ k) * q, axis=1) / len(k),
+    ],
+    "11-next-token": [0.02, 1, 0.2],
     "07-shape": [(10, 384), (512, 10), (8, 10, 48)],
     "07-value-gradient": [
         lambda w, g: w @ g if w.shape[1] == len(g) else g,

@@ -5,14 +5,18 @@ book that was broken on purpose.
 """
 
 import copy
+import csv
+import io
 import json
 import re
 from collections import Counter
+from urllib.parse import unquote_to_bytes
 
 import numpy as np
 import pytest
 import sympy
 import yaml
+from bs4 import BeautifulSoup
 from stored import BOOK, calls, code, code_cells, notebook, output_texts, read, shown
 
 from attnlib import check, ledger
@@ -332,3 +336,50 @@ def test_table_links_to_the_evidence_and_escapes_its_words(one_claim, tmp_path):
     # The link's target is the id that the line carries in its own chapter.
     own = line._repr_mimebundle_()["text/html"]
     assert f'id="{line.anchor}"' in own and "&gt; 1" in own
+
+
+COLUMNS = ["claim", "verdict", "step", "truth", "chapter", "evidence"]
+
+
+def rows_of(text):
+    return list(csv.DictReader(io.StringIO(text, newline="")))
+
+
+def link_of(table):
+    """The link below the table, as a browser reads it."""
+    (link,) = BeautifulSoup(table._repr_html_(), "html.parser").select("a[download]")
+    return link
+
+
+def test_csv_gives_back_every_word(one_claim, tmp_path):
+    step, truth = 'an "x", and a <b> & y', "two\nlines, # % √dₖ"
+    entry = {"verdict": "right", "step": step, "truth": truth, "chapters": ["01-one"]}
+    one_claim({"id": "A01", **entry}, {"id": "A02", **entry, "pending": "09-x"})
+    cells = [evidence_cell("A01", what) for what in ('a "quoted" gap, in %', "Σa², √dₖ; #1")]
+    findings(lambda *_: [], tmp_path, None, {"01-one": notebook(*cells)})
+    table = ledger.table(tmp_path)
+    same = {"step": step, "truth": truth}
+    right = {"claim": "A01", "verdict": "right", **same, "chapter": "01-one"}
+    pending = {"claim": "A02", "verdict": "right (pending: 09-x)", **same, "chapter": ""}
+    assert rows_of(table.csv()) == [
+        {**right, "evidence": 'a "quoted" gap, in %: > 1'},
+        {**right, "evidence": "Σa², √dₖ; #1: > 1"},
+        {**pending, "evidence": ""},
+    ]
+    assert table.csv().splitlines()[0].split(",") == COLUMNS
+
+    # The link carries the same text, with the byte order mark that Excel needs.
+    kind, _, content = link_of(table)["href"].partition(",")
+    assert kind == "data:text/csv;charset=utf-8"
+    assert unquote_to_bytes(content) == table.csv().encode("utf-8-sig")
+    assert not set(content) & set(' "#<>&\r\n')  # what HTML or a URL would take for its own
+
+
+def test_csv_of_the_book_holds_all_claims_and_evidence():
+    rows = rows_of(ledger.table(BOOK).csv())
+    assert list(dict.fromkeys(row["claim"] for row in rows)) == IDS
+    found = [(row["claim"], row["chapter"], row["evidence"]) for row in rows if row["evidence"]]
+    stored = [(e.claim, e.chapter, e.text) for e in ledger.evidence(BOOK)]
+    assert found == sorted(stored, key=lambda line: line[0])
+    # A spreadsheet takes such a cell for a formula.
+    assert [v for row in rows for v in row.values() if v.startswith(("=", "+", "-", "@"))] == []

@@ -1,11 +1,15 @@
 """The built pages as a reader's browser shows them, wide and narrow, light and dark."""
 
+import csv
+import io
 import re
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from browser import chromium, serve
+
+from attnlib import ledger
 
 ROOT = Path(__file__).parent.parent
 HTML = ROOT / "_build" / "html"
@@ -155,3 +159,18 @@ def test_ledger_leads_to_its_evidence(browser, site):
             wanted = {link.partition("#")[2] for link in links if link.startswith(chapter)}
             assert wanted <= set(ids)
         assert page.problems == []
+
+
+def test_ledger_downloads_as_csv(browser, site):
+    with watched_page(browser, site) as page:
+        open_page(page, f"{site}/book/13-ledger.html")
+        shown = [line.strip() for line in page.locator("table.ledger li").all_text_contents()]
+        with page.expect_download() as download:
+            page.get_by_role("link", name="Download the table as CSV").click()
+        saved = Path(download.value.path()).read_bytes()
+        assert download.value.suggested_filename == "ledger.csv"
+        assert page.problems == []
+    assert saved == ledger.table(ROOT / "book").csv().encode("utf-8-sig")
+    rows = list(csv.DictReader(io.StringIO(saved.decode("utf-8-sig"), newline="")))
+    assert len({row["claim"] for row in rows}) == 21
+    assert [row["evidence"] for row in rows if row["evidence"]] == shown

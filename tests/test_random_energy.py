@@ -16,6 +16,7 @@ from attnlib.random_energy import (
     expected_inverse_participation_ratio,
     expected_jacobian_trace,
     expected_log_partition,
+    expected_squared_jacobian_norm,
     frozen_entropy,
     frozen_jacobian_trace,
     frozen_max_weight,
@@ -30,8 +31,13 @@ EXPECTED = [
     expected_log_partition,
     expected_entropy,
 ]
+EVERY = [*EXPECTED, expected_squared_jacobian_norm]
 FROZEN = [frozen_jacobian_trace, frozen_entropy, frozen_max_weight, frozen_squared_jacobian_norm]
-ACCURACY = 1e-10  # relative, as the module promises
+ACCURACY, OF_NORM = 1e-10, 1e-9  # relative, as the module promises
+
+
+def accuracy(expected):
+    return ACCURACY if expected in EXPECTED else OF_NORM
 
 
 def critical(n):
@@ -185,6 +191,77 @@ def test_two_logits_are_one_logistic_integral(sigma):
     assert computed == pytest.approx([1 - trace, trace, log_z, entropy], rel=ACCURACY, abs=0)
 
 
+# --- the squared norm of the Jacobian ------------------------------------------------
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 1000, 10**9])
+def test_norm_at_equal_logits(n):
+    exact = (n - 1) / n**2
+    assert expected_squared_jacobian_norm(n, 0) == exact
+    assert expected_squared_jacobian_norm(n, 1e-9) == pytest.approx(exact, rel=OF_NORM, abs=0)
+
+
+@pytest.mark.parametrize("sigma", [0.01, 0.4, 0.6, 1, 5, 20, 100])
+def test_norm_for_two_logits_is_one_logistic_integral(sigma):
+    """‖J‖² = 4 (a b)² for weights a and b = 1 - a, whose logits differ by √2 σ g."""
+    spread = np.sqrt(2) * sigma
+
+    def integrand(gap):
+        return 4 * (expit(gap) * expit(-gap)) ** 2 * np.exp(-((gap / spread) ** 2) / 2)
+
+    cuts = np.minimum([0, 1, 5, 40], 12 * spread)  # beyond 40 it is below e^{-80}
+    pieces = [p for p in zip(cuts[:-1], cuts[1:], strict=True) if p[0] < p[1]]
+    total = sum(quad(integrand, *p, epsabs=0, epsrel=1e-12, limit=200)[0] for p in pieces)
+    exact = 2 * total / (spread * np.sqrt(2 * np.pi))
+    assert expected_squared_jacobian_norm(2, sigma) == pytest.approx(exact, rel=OF_NORM, abs=0)
+
+
+@pytest.mark.parametrize("n, sigma", [(3, 0.3), (64, 1), (1024, 3)])
+def test_norm_from_the_weights_own_moments(n, sigma):
+    """E ‖J‖² = E Σa² - 2 E Σa³ + E (Σa²)², each by a nested integral over x = ln t.
+
+    With m_p = E w^p e^{-w}: E Σa³ = n/2 ∫ m₃ φ^{n-1} dx, and
+    E (Σa²)² = n/6 ∫ (m₄ φ^{n-1} + (n-1) m₂² φ^{n-2}) dx.
+    """
+    g, h = np.linspace(-12, 12, 2401, retstep=True)
+    density = np.exp(-g * g / 2) * h / np.sqrt(2 * np.pi)
+    x, step = np.linspace(-90, 36, 1261, retstep=True)
+    w = lambda at: np.exp(np.minimum(at + sigma * g, 700))  # noqa: E731
+    m = np.array([[w(at) ** p * np.exp(-w(at)) @ density for p in range(5)] for at in x]).T
+    ipr = n * step * (m[2] @ m[0] ** (n - 1))
+    cubes = n / 2 * step * (m[3] @ m[0] ** (n - 1))
+    squares = n / 6 * step * (m[4] @ m[0] ** (n - 1) + (n - 1) * m[2] ** 2 @ m[0] ** (n - 2))
+    assert ipr == pytest.approx(expected_inverse_participation_ratio(n, sigma), rel=1e-9)
+    exact = ipr - 2 * cubes + squares
+    assert expected_squared_jacobian_norm(n, sigma) == pytest.approx(exact, rel=1e-8)
+
+
+@pytest.mark.parametrize("n, sigma", [(2, 1), (64, 0.3), (64, 3), (1024, 1), (1024, 10)])
+def test_norm_lies_within_four_and_a_half_standard_errors_of_monte_carlo(n, sigma):
+    rows = np.random.default_rng(n).standard_normal((4 * 10**6 // n, n))
+    norm = concentration.jacobian_norm(softmax(sigma * rows)) ** 2
+    error = norm.std() / np.sqrt(len(norm))
+    assert error < 0.03 * norm.mean()
+    assert abs(norm.mean() - expected_squared_jacobian_norm(n, sigma)) < 4.5 * error
+
+
+@settings(max_examples=60, deadline=None)
+@given(n=st.integers(2, 10**9), sigma=st.floats(0, 100))
+def test_norm_lies_between_its_bounds(n, sigma):
+    """(E Tr J)²/(n-1) ≤ E ‖J‖² ≤ ½ E Tr J: J has rank n - 1 and no eigenvalue above ½."""
+    norm, trace = expected_squared_jacobian_norm(n, sigma), expected_jacobian_trace(n, sigma)
+    assert trace**2 / (n - 1) <= norm * (1 + OF_NORM)
+    assert norm <= trace / 2 * (1 + OF_NORM)
+
+
+def test_norm_at_many_equal_and_at_many_frozen_logits():
+    assert 10**9 * expected_squared_jacobian_norm(10**9, 1) == pytest.approx(np.e, rel=1e-6)
+    limit = frozen_squared_jacobian_norm(0.5)
+    gap = [abs(expected_squared_jacobian_norm(n, 2 * critical(n)) / limit - 1)
+           for n in (10**3, 10**6, 10**9)]  # fmt: skip
+    assert gap == sorted(gap, reverse=True) and gap[-1] < 0.05
+
+
 # --- identities and bounds -----------------------------------------------------------
 
 rows = {"n": st.integers(2, 10**9), "sigma": st.floats(0, 100)}
@@ -223,19 +300,21 @@ def test_monotone_in_sigma_and_in_n(n, sigma, wider, longer):
         assert by_n * (expected(longer, sigma) - here) >= -ACCURACY * here
 
 
-@pytest.mark.parametrize("expected", EXPECTED)
+@pytest.mark.parametrize("expected", EVERY)
 @pytest.mark.parametrize("n", [2, 1000, 10**9])
 def test_no_jump_where_the_quadrature_changes(expected, n):
-    assert expected(n, 0.5 - 1e-13) == pytest.approx(expected(n, 0.5), rel=ACCURACY, abs=0)
+    assert expected(n, 0.5 - 1e-13) == pytest.approx(
+        expected(n, 0.5), rel=accuracy(expected), abs=0
+    )
 
 
-@pytest.mark.parametrize("expected", EXPECTED)
+@pytest.mark.parametrize("expected", EVERY)
 @pytest.mark.parametrize("n", [2, 3, 1000, 10**6, 10**9])
 @pytest.mark.parametrize("sigma", [0.2, 0.7, 4, 9, 14, 40, 100])
 def test_a_finer_rule_changes_nothing(expected, n, sigma, monkeypatch):
     coarse = expected(n, sigma)
     monkeypatch.setattr(random_energy, "STEP", 0.17)
-    assert coarse == pytest.approx(expected(n, sigma), rel=ACCURACY, abs=0)
+    assert coarse == pytest.approx(expected(n, sigma), rel=accuracy(expected), abs=0)
 
 
 # --- asymptotic forms, with their errors ---------------------------------------------
@@ -363,14 +442,14 @@ def test_frozen_limits_known_by_name():
 # --- bad input -----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("expected", EXPECTED)
+@pytest.mark.parametrize("expected", EVERY)
 def test_scalars_in_a_float_out(expected):
     for n, sigma in [(1, 0), (7, 0), (7, 2), (np.int64(7), np.float32(2))]:
         assert type(expected(n, sigma)) is float
     assert expected(np.int32(7), np.float16(2)) == expected(7, 2)
 
 
-@pytest.mark.parametrize("expected", EXPECTED)
+@pytest.mark.parametrize("expected", EVERY)
 @pytest.mark.parametrize(
     "n, sigma, error, message",
     [

