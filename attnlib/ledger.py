@@ -28,8 +28,7 @@ _LINE = re.compile(r"^✓ (A\d\d) · (.+)$")
 class Claim:
     """One claim: the article's step in our words, the verdict, and what is true.
 
-    ``chapters`` name the notebooks that hold its evidence; ``pending`` names the
-    later chapter whose evidence the verdict still waits for.
+    ``chapters`` name the notebooks that hold its evidence.
     """
 
     id: str
@@ -37,7 +36,6 @@ class Claim:
     verdict: str
     truth: str
     chapters: tuple = ()
-    pending: str | None = None
 
 
 @dataclass(frozen=True)
@@ -151,7 +149,7 @@ class table:
 
     def __str__(self):
         return "\n".join(
-            f"{claim.id} {_verdict(claim)}: {len(lines)} line{'s' * (len(lines) != 1)} of evidence"
+            f"{claim.id} {claim.verdict}: {len(lines)} line{'s' * (len(lines) != 1)} of evidence"
             for claim, lines in self.rows
         )
 
@@ -167,7 +165,7 @@ class table:
         writer.writerow(("claim", "verdict", "step", "truth", "chapter", "evidence"))
         for claim, lines in self.rows:
             for line in lines or [Evidence(claim.id, "")]:
-                about = claim.id, _verdict(claim), claim.step, claim.truth
+                about = claim.id, claim.verdict, claim.step, claim.truth
                 writer.writerow((*about, line.chapter, line.text))
         return text.getvalue()
 
@@ -175,7 +173,7 @@ class table:
         head = "<tr><th>claim</th><th>step, and what is true</th><th>evidence</th></tr>"
         rows = "".join(
             f'<tr id="{claim.id}">'
-            f'<th scope="row">{claim.id}<br><span class="verdict">{_verdict(claim)}</span></th>'
+            f'<th scope="row">{claim.id}<br><span class="verdict">{claim.verdict}</span></th>'
             f'<td><p class="step">{escape(claim.step)}</p><p>{escape(claim.truth)}</p></td>'
             f"<td><ul>{''.join(map(_link, lines))}</ul></td></tr>"
             for claim, lines in self.rows
@@ -195,10 +193,6 @@ def _as_file(text):
 def _link(line):
     # A notebook's name works in JupyterLab; the book's build turns it into the page's.
     return f'<li><a href="{line.chapter}.ipynb#{line.anchor}">{escape(line.text)}</a></li>'
-
-
-def _verdict(claim):
-    return claim.verdict + (f" (pending: {claim.pending})" if claim.pending else "")
 
 
 def _shown(value):

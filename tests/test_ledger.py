@@ -58,18 +58,12 @@ def missing_chapters(folder, claims):
                 yield f"{claim['id']}: there is no chapter {chapter}"
 
 
-def pending_chapters_that_exist(folder, claims):
-    for claim in claims:
-        if "pending" in claim and (folder / f"{claim['pending']}.ipynb").exists():
-            yield f"{claim['id']} is pending, but {claim['pending']} exists"
-
-
 def claims_without_evidence(folder, claims):
     found = evidence_by_chapter(folder)
     for claim in claims:
         listed = claim.get("chapters", [])
-        if not listed and "pending" not in claim:
-            yield f"{claim['id']} has neither a chapter nor a pending one"
+        if not listed:
+            yield f"{claim['id']} has no chapter"
         for chapter in listed:
             if claim["id"] not in found.get(chapter, ()):
                 yield f"{claim['id']} has no evidence in {chapter}"
@@ -103,8 +97,8 @@ def anchors_used_twice(folder, claims):
         yield from (f"{chapter}: {a} stands {n} times" for a, n in anchors.items() if n > 1)
 
 
-GUARDS = [wrong_ids, missing_chapters, pending_chapters_that_exist, claims_without_evidence,
-          evidence_without_claim, checks_that_did_not_run, anchors_used_twice]  # fmt: skip
+GUARDS = [wrong_ids, missing_chapters, claims_without_evidence, evidence_without_claim,
+          checks_that_did_not_run, anchors_used_twice]  # fmt: skip
 
 
 @pytest.mark.parametrize("guard", GUARDS, ids=lambda g: g.__name__)
@@ -129,11 +123,10 @@ def evidence_cell(claim, what="gap"):
 
 
 def small_book():
-    """Claims and notebooks that every guard lets through; A01 is pending, A02 in two chapters."""
+    """Claims and notebooks that every guard lets through; A02 is in two chapters."""
     claims = [{"id": i, "chapters": ["01-one"]} for i in IDS]
-    claims[0] = {"id": "A01", "pending": "10-later"}
     claims[1]["chapters"] = ["01-one", "02-two"]
-    one = notebook(*(evidence_cell(i) for i in IDS[1:]))
+    one = notebook(*(evidence_cell(i) for i in IDS))
     return claims, {"01-one": one, "02-two": notebook(evidence_cell("A02"))}
 
 
@@ -159,12 +152,8 @@ def missing_chapter(claims, notebooks):
     del notebooks["02-two"]
 
 
-def finished_chapter_still_pending(claims, notebooks):
-    notebooks["10-later"] = notebook()
-
-
 def claim_without_evidence(claims, notebooks):
-    del notebooks["01-one"]["cells"][3]
+    del notebooks["01-one"]["cells"][4]
 
 
 def no_evidence_in_the_second_chapter(claims, notebooks):
@@ -183,20 +172,16 @@ def evidence_in_an_unlisted_chapter(claims, notebooks):
     notebooks["02-two"]["cells"].append(evidence_cell("A03"))
 
 
-def evidence_for_a_pending_claim(claims, notebooks):
-    notebooks["02-two"]["cells"].append(evidence_cell("A01"))
-
-
 def check_that_did_not_run(claims, notebooks):
-    notebooks["01-one"]["cells"][2]["outputs"].clear()
+    notebooks["01-one"]["cells"][3]["outputs"].clear()
 
 
 def second_check_that_did_not_run(claims, notebooks):
-    notebooks["01-one"]["cells"][2]["source"] += '\ncheck("A04", "another", 2, above=1)'
+    notebooks["01-one"]["cells"][3]["source"] += '\ncheck("A04", "another", 2, above=1)'
 
 
 def line_left_of_a_removed_check(claims, notebooks):
-    notebooks["01-one"]["cells"][2]["source"] = "pass"
+    notebooks["01-one"]["cells"][3]["source"] = "pass"
 
 
 def evidence_twice_under_one_anchor(claims, notebooks):
@@ -208,13 +193,11 @@ BROKEN = [
     (wrong_ids, forgotten_id, "A05 is listed 0 times"),
     (wrong_ids, invented_id, "A22 is no id"),
     (missing_chapters, missing_chapter, "A02: there is no chapter 02-two"),
-    (pending_chapters_that_exist, finished_chapter_still_pending, "A01 is pending, but 10-later"),
     (claims_without_evidence, claim_without_evidence, "A05 has no evidence in 01-one"),
     (claims_without_evidence, no_evidence_in_the_second_chapter, "A02 has no evidence in 02-two"),
-    (claims_without_evidence, claim_without_chapter, "A07 has neither"),
+    (claims_without_evidence, claim_without_chapter, "A07 has no chapter"),
     (evidence_without_claim, evidence_for_no_claim, "A22, which nobody claims"),
     (evidence_without_claim, evidence_in_an_unlisted_chapter, "A03, which does not list it"),
-    (evidence_without_claim, evidence_for_a_pending_claim, "A01, which does not list"),
     (checks_that_did_not_run, check_that_did_not_run, "1 checks of A04, 0 lines"),
     (checks_that_did_not_run, second_check_that_did_not_run, "2 checks of A04, 1 lines"),
     (checks_that_did_not_run, line_left_of_a_removed_check, "0 checks of A04, 1 lines"),
@@ -320,15 +303,14 @@ def test_claims_refuse_duplicates_and_unknown_verdicts(one_claim):
 
 def test_table_links_to_the_evidence_and_escapes_its_words(one_claim, tmp_path):
     entry = {"verdict": "right", "truth": "t", "chapters": ["01-one"]}
-    one_claim({"id": "A01", "step": "a < b", **entry},
-              {"id": "A02", "step": "s", **entry, "pending": "09-x"})  # fmt: skip
+    one_claim({"id": "A01", "step": "a < b", **entry}, {"id": "A02", "step": "s", **entry})
     findings(lambda *_: [], tmp_path, None, {"01-one": notebook(evidence_cell("A01", "|Σa − 1|"))})
     (line,) = ledger.evidence(tmp_path)
     assert (line.claim, line.text, line.chapter) == ("A01", "|Σa − 1|: > 1", "01-one")
     table = ledger.table(tmp_path)
     assert str(table).splitlines() == [
         "A01 right: 1 line of evidence",
-        "A02 right (pending: 09-x): 0 lines of evidence",
+        "A02 right: 0 lines of evidence",
     ]
     html = table._repr_html_()
     assert f'href="01-one.ipynb#{line.anchor}"' in html
@@ -354,17 +336,17 @@ def link_of(table):
 def test_csv_gives_back_every_word(one_claim, tmp_path):
     step, truth = 'an "x", and a <b> & y', "two\nlines, # % √dₖ"
     entry = {"verdict": "right", "step": step, "truth": truth, "chapters": ["01-one"]}
-    one_claim({"id": "A01", **entry}, {"id": "A02", **entry, "pending": "09-x"})
+    one_claim({"id": "A01", **entry}, {"id": "A02", **entry})
     cells = [evidence_cell("A01", what) for what in ('a "quoted" gap, in %', "Σa², √dₖ; #1")]
     findings(lambda *_: [], tmp_path, None, {"01-one": notebook(*cells)})
     table = ledger.table(tmp_path)
     same = {"step": step, "truth": truth}
     right = {"claim": "A01", "verdict": "right", **same, "chapter": "01-one"}
-    pending = {"claim": "A02", "verdict": "right (pending: 09-x)", **same, "chapter": ""}
+    without = {"claim": "A02", "verdict": "right", **same, "chapter": ""}
     assert rows_of(table.csv()) == [
         {**right, "evidence": 'a "quoted" gap, in %: > 1'},
         {**right, "evidence": "Σa², √dₖ; #1: > 1"},
-        {**pending, "evidence": ""},
+        {**without, "evidence": ""},
     ]
     assert table.csv().splitlines()[0].split(",") == COLUMNS
 
