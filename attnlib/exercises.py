@@ -225,10 +225,9 @@ def _median_lead(n):
     return brentq(excess, 0, 3)
 
 
-def _samples_needed(n, sigma):
-    ipr = random_energy.expected_inverse_participation_ratio(n, sigma)
+def _noise_over_signal(n, sigma):
     energy = random_energy.expected_squared_jacobian_norm(n, sigma)
-    return (1 + ipr) * energy / random_energy.expected_jacobian_trace(n, sigma) ** 2
+    return energy / random_energy.expected_jacobian_trace(n, sigma) ** 2
 
 
 def _needed_gain(weight, n):
@@ -411,8 +410,8 @@ EXERCISES = {
     ),
     "10-samples": Exercise(
         "a number",
-        _number(lambda: _samples_needed(64, 512**0.5)),
-        "put three averages of random_energy into the formula.",
+        _number(lambda: _noise_over_signal(64, 512**0.5)),
+        "random_energy has a function for each of the two averages.",
     ),
     "11-row-variance": Exercise(
         "a function of query and key",

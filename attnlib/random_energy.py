@@ -38,7 +38,7 @@ STEP = 0.3  # in x and in ln w: analytic for |Im| < π/2, so the error is about 
 
 
 def expected_inverse_participation_ratio(n, sigma):
-    """E Σ a²: 1/n at σ = 0, near e^{σ²}/n while that is small, 1 - σ_c/σ when frozen.
+    """E Σ a²: 1/n at σ = 0, near e^{σ²}/n for σ² well below (2/3) ln n, 1 - σ_c/σ when frozen.
 
     ``n``: int from 1 to 10⁹; ``sigma``: number from 0 to 100, the logits' standard
     deviation. Raises TypeError or ValueError naming the argument and its range.
@@ -64,7 +64,9 @@ def expected_jacobian_trace(n, sigma):
 
 
 def expected_squared_jacobian_norm(n, sigma):
-    """E ‖J‖² (Frobenius): (n-1)/n² at σ = 0, near e^{σ²}/n while that is small, m(1-m)/3 frozen.
+    """E ‖J‖² (Frobenius): (n-1)/n² at σ = 0, m(1-m)/3 with m = σ_c/σ when frozen.
+
+    In between near e^{σ²}/n, for σ² well below (2/3) ln n and many tokens.
 
     ‖J‖² = Σ_i a_i² (1 - a_i)² + Σ_{i≠j} a_i² a_j², and 1 - a_i is the sum of the other weights.
     Arguments and errors: as ``expected_inverse_participation_ratio``.

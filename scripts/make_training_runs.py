@@ -66,6 +66,7 @@ STUDIES = (
     Study(128, 250, (16, 64, 256, 1024), tuple(ARMS), WIDE, *TUNING, range(5)),
     Study(32, 250, (16, 256), tuple(ARMS), WIDE, *TUNING, range(5)),
     Study(256, 2000, (256,), ("scaled", "raw"), NARROW, range(100, 101), range(101, 103), range(3)),
+    Study(128, 2000, (1024,), ("raw",), NARROW, range(100, 101), range(101, 103), range(3)),
 )
 
 

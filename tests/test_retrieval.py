@@ -23,6 +23,7 @@ from attnlib.retrieval import (
     loss_and_gradients,
     raw_equivalent,
     retrieval_weights,
+    stored_runs,
     train,
 )
 
@@ -376,6 +377,14 @@ def test_the_file_is_small_and_the_one_described():
     assert hashlib.sha256(content).hexdigest() in told
     for name in np.load(STORED).files:
         assert re.search(rf"`(tuning_)?{name.removeprefix('tuning_')}`", told), name
+
+
+def test_the_book_reads_it_as_it_is(stored):
+    runs = stored_runs()
+    assert runs.keys() == stored.keys()
+    for name, column in runs.items():
+        assert column.dtype == stored[name].dtype and np.array_equal(column, stored[name])
+        assert not column.flags.writeable
 
 
 def test_the_file_holds_the_planned_runs(maker, stored):
