@@ -22,6 +22,8 @@ book: $(READY)  ## execute every chapter and build the book, strictly
 	$(BIN)/jupyter-book build . -W --keep-going -n
 	@echo "The book is in _build/html/index.html (make serve opens it on a local port)."
 
+# Two workers of one thread each: BLAS threads of both would wait for one another.
+test: export OPENBLAS_NUM_THREADS := 1
 test: $(READY)  ## run the tests, then compare every output of every chapter with a new run
 	$(PYTEST) -n 2 --dist loadfile tests
 	$(PYTEST) -n 2 --dist loadfile --nbval --nbval-current-env \
