@@ -1,0 +1,296 @@
+"""The rules that the book's notebooks keep, read from their stored state.
+
+Each rule is a function of a notebook that yields what is wrong with it.
+
+    python tests/rules.py [book/06-scaling.ipynb ...]
+
+With paths: every complaint about these notebooks. Without: how many complaints
+there are, by notebook and rule.
+"""
+
+import ast
+import json
+import re
+import sys
+from collections import Counter
+from pathlib import Path
+
+from stored import BOOK, calls, code_cells, output_texts, read, text, tree
+
+LINES, COLUMNS, DIGITS = 25, 60, 6  # of a cell, of a printed line, of a number
+WORDS = range(1500, 2401)  # prose and captions
+# Folded behind a click or absent from the page.
+HIDDEN = {"remove-cell", "remove-input", "hide-cell", "hide-input"}
+
+PLACES = re.compile(
+    r"/home/|/tmp/|/root\b|/Users/|\b[A-Z]:\\|site-packages|\b0x[0-9a-f]{6,}"
+)
+CLOCK = re.compile(
+    r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d"
+    r"|\b\d{1,2}:\d\d:\d\d\b"
+    r"|\b[A-Z][a-z]{2} +\d+ +\d\d:\d\d"
+)
+NUMBER = re.compile(r"(?<![\w.])\d+\.\d+(?:[eE][+-]?\d+)?")
+SENTENCE = re.compile(r"(\w+\W+){2}\w[^.:!?]*[.:!?](\W|$)")
+EVIDENCE = re.compile(r"✓ A\d\d · ")
+MODERN_RANDOM = {"default_rng", "Generator", "SeedSequence", "PCG64"}
+TEXTS = (
+    "stream",
+    "text/plain",
+    "text/html",
+    "text/markdown",
+    "text/latex",
+    "image/svg+xml",
+)
+
+
+def numbered(nb):
+    """Each code cell with the words that a complaint names it by."""
+    for number, cell in enumerate(code_cells(nb), start=1):
+        first = text(cell["source"]).strip().splitlines()[0]
+        yield f"code cell {number} ({first[:40]})", cell
+
+
+def is_visible(cell):
+    return not HIDDEN & set(cell["metadata"].get("tags", []))
+
+
+def prose(markdown):
+    """Its words: a formula counts as one, a directive's own line as none."""
+    words = re.sub(r"\$\$.*?\$\$", " x. ", markdown, flags=re.S)
+    words = re.sub(r"\$[^$]+\$", " x ", words)
+    return re.sub(r"^(```|:::|:[\w-]+:).*$", "", words, flags=re.M)
+
+
+def holds_a_sentence(markdown):
+    without_headings = re.sub(r"^#.*$", "", prose(markdown), flags=re.M)
+    return bool(SENTENCE.search(without_headings))
+
+
+def printed(cell):
+    """The lines that a reader sees as plain text, apart from evidence."""
+    for output in cell["outputs"]:
+        shown = output_texts({"outputs": [output]}, "stream")
+        if set(output.get("data", {})) == {"text/plain"}:  # nothing richer
+            shown = output_texts({"outputs": [output]}, "text/plain")
+        for words in shown:
+            for line in words.splitlines():
+                if not EVIDENCE.match(line):
+                    yield line
+
+
+# How a cell reads
+
+
+def code_follows_prose(nb):
+    """A sentence stands before each visible cell; hidden cells do not count."""
+    names = {id(cell): name for name, cell in numbered(nb)}
+    said = False
+    for cell in nb["cells"]:
+        if cell["cell_type"] == "markdown":
+            said = said or holds_a_sentence(text(cell["source"]))
+        elif id(cell) in names and is_visible(cell):
+            if not said:
+                yield f"{names[id(cell)]}: no sentence before it"
+            said = False
+
+
+def code_cells_are_short(nb):
+    for name, cell in numbered(nb):
+        lines = [s for s in text(cell["source"]).splitlines() if s.strip()]
+        if is_visible(cell) and len(lines) > LINES:
+            yield f"{name}: {len(lines)} lines"
+
+
+def claims_are_checks(nb):
+    """A claim is a `check`, a guard is a test: a chapter asserts nothing."""
+    for name, cell in numbered(nb):
+        if any(isinstance(node, ast.Assert) for node in ast.walk(tree(cell))):
+            yield f"{name}: an assert"
+
+
+def no_cell_is_for_the_ledger_alone(nb):
+    for name, cell in numbered(nb):
+        checks = {ast.unparse(call) for call in calls(cell, "check")}
+        if {ast.unparse(line) for line in tree(cell).body} <= checks:
+            yield f"{name}: nothing but check"
+
+
+def the_formatter_has_its_way(nb):
+    for name, cell in numbered(nb):
+        for found in re.findall(r"# *fmt: *\w+", text(cell["source"])):
+            yield f"{name}: {found}"
+
+
+def printed_lines_fit(nb):
+    for name, cell in numbered(nb):
+        for line in printed(cell):
+            if len(line) > COLUMNS:
+                yield f"{name}: {len(line)} columns: {line}"
+
+
+def numbers_are_short(nb):
+    """More digits would differ between machines."""
+    for name, cell in numbered(nb):
+        for words in output_texts(cell, "stream", "text/plain"):
+            if EVIDENCE.match(words):
+                continue
+            for found in NUMBER.findall(words):
+                digits = re.split("[eE]", found)[0].replace(".", "").lstrip("0")
+                if len(digits) > DIGITS:
+                    yield f"{name}: {found}"
+
+
+def figures_are_described(nb):
+    for name, cell in numbered(nb):
+        kinds = [set(output.get("data", {})) for output in cell["outputs"]]
+        images = [k for k in kinds if k & {"image/png", "image/svg+xml"}]
+        if not images:
+            continue
+        settings = cell["metadata"].get("mystnb", {})
+        words = dict(settings.get("figure", {}))
+        words["alt"] = settings.get("image", {}).get("alt")
+        if len(images) != 1:
+            yield f"{name}: {len(images)} images under one caption"
+        for what in ("caption", "name", "alt"):
+            words[what] = (words.get(what) or "").strip()
+            if not words[what]:
+                yield f"{name}: no {what}"
+        if words["alt"] and words["alt"] == words["caption"]:
+            yield f"{name}: the alt text repeats the caption"
+
+
+def prose_has_its_length(nb):
+    words = "\n".join(
+        text(c["source"]) for c in nb["cells"] if c["cell_type"] == "markdown"
+    )
+    for cell in code_cells(nb):
+        figure = cell["metadata"].get("mystnb", {}).get("figure", {})
+        words += "\n" + figure.get("caption", "")
+    count = len(re.findall(r"\b[^\W\d_][\w'’-]*", prose(words)))
+    if count not in WORDS:
+        yield f"{count} words of prose, not {WORDS[0]} to {WORDS[-1]}"
+
+
+# What a cell may do, and what it may leave behind
+
+
+def executed_in_order(nb):
+    counts = [cell["execution_count"] for cell in code_cells(nb)]
+    if counts != list(range(1, len(counts) + 1)):
+        yield f"execution counts are {counts}"
+
+
+def no_errors_no_stderr(nb):
+    for name, cell in numbered(nb):
+        for output in cell["outputs"]:
+            if (
+                output["output_type"] == "error"
+                or output.get("name") == "stderr"
+            ):
+                yield f"{name}: {output.get('ename', 'stderr')}"
+
+
+def no_warnings(nb):
+    for name, cell in numbered(nb):
+        for words in output_texts(cell, *TEXTS):
+            for found in re.findall(r"\w*Warning\b.*", words):
+                yield f"{name}: {found}"
+
+
+def no_trace_of_a_machine(nb):
+    """No path, address or time in outputs and metadata, no path in the source."""
+    for cell in [{"metadata": nb["metadata"], "source": ""}, *nb["cells"]]:
+        told = json.dumps(cell["metadata"], ensure_ascii=False)
+        if "outputs" in cell:
+            told += "".join(output_texts(cell, *TEXTS))
+            told += json.dumps([o.get("metadata", {}) for o in cell["outputs"]])
+        for found in PLACES.findall(told + text(cell["source"])):
+            yield repr(found)
+        for found in CLOCK.findall(told):
+            yield f"a time: {found!r}"
+
+
+def kernel_is_python3(nb):
+    name = nb["metadata"].get("kernelspec", {}).get("name")
+    if name != "python3":
+        yield f"kernelspec is {name}"
+
+
+def attnlib_is_installed(nb):
+    sources = [ast.unparse(tree(cell)) for cell in code_cells(nb)]
+    imports = re.compile(r"^\s*(import|from) attnlib\b", re.M)
+    if not any(map(imports.search, sources)):
+        yield "attnlib is not imported"
+    if any("sys.path" in source for source in sources):
+        yield "sys.path is touched"
+
+
+def random_draws_are_seeded(nb):
+    for name, cell in numbered(nb):
+        for call in calls(cell, "default_rng"):
+            given = call.args + [keyword.value for keyword in call.keywords]
+            if not given or ast.unparse(given[0]) == "None":
+                yield f"{name}: default_rng without a seed"
+        for node in ast.walk(tree(cell)):
+            if isinstance(node, ast.Attribute):
+                module = ast.unparse(node.value)
+                if module in ("np.random", "numpy.random") and (
+                    node.attr not in MODERN_RANDOM
+                ):
+                    yield f"{name}: np.random.{node.attr} has no seed of its own"
+            modules = []
+            if isinstance(node, ast.Import):
+                modules = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                modules = [node.module]
+            if {"random", "secrets"} & set(modules):
+                yield f"{name}: imports {modules}"
+
+
+# Which rule holds where, by the notebook's name
+
+RULES = {
+    code_follows_prose: r"",
+    code_cells_are_short: r"",
+    claims_are_checks: r"",
+    no_cell_is_for_the_ledger_alone: r"",
+    the_formatter_has_its_way: r"",
+    printed_lines_fit: r"",
+    numbers_are_short: r"",
+    figures_are_described: r"",
+    prose_has_its_length: r"0[1-9]-|1[0-2]-",
+    executed_in_order: r"",
+    no_errors_no_stderr: r"",
+    no_warnings: r"",
+    no_trace_of_a_machine: r"",
+    kernel_is_python3: r"",
+    attnlib_is_installed: r"\d\d-",
+    random_draws_are_seeded: r"",
+}
+
+
+def complaints(path):
+    """(rule, what is wrong) for every rule that holds for a notebook."""
+    nb = read(path)
+    for rule, where in RULES.items():
+        if re.match(where, path.stem):
+            yield from ((rule.__name__, said) for said in rule(nb))
+
+
+def main(paths):
+    totals = Counter()
+    for path in paths or sorted(BOOK.glob("*.ipynb")):
+        found = list(complaints(path))
+        if paths:
+            for rule, said in found:
+                print(f"{path.stem}: {rule}: {said}")
+        counts = Counter(rule for rule, _ in found)
+        totals += counts
+        print(f"{path.stem}: {dict(counts)}")
+    print(f"in all: {dict(totals)}")
+    return bool(totals)
+
+
+if __name__ == "__main__":
+    sys.exit(main([Path(name) for name in sys.argv[1:]]))
