@@ -2,9 +2,12 @@
 
 Each module holds one idea, in the order in which the chapters need them. The
 numerical ones need numpy and scipy alone (and tqdm for progress bars);
-`attnlib.figures` needs matplotlib and `attnlib.exercises` sympy, so they are imported
-by name where they are used, as are `attnlib.random_energy` and `attnlib.retrieval`.
+`attnlib.random_energy` and `attnlib.retrieval` are imported by name where they are used.
+What a chapter needs beside the numbers (the ledger, exercises, figures, data) is in
+`attnlib.book`, which also needs matplotlib, sympy and pyyaml.
 """
+
+__version__ = "0.2.0"
 
 from attnlib.attention import (
     attention_weights,
@@ -32,11 +35,8 @@ from attnlib.layers import (
     project,
     split_heads,
 )
-from attnlib.ledger import check
 from attnlib.montecarlo import sample_logits, sweep
 from attnlib.softmax import log_softmax, softmax, softmax_jacobian, softmax_vjp
-from attnlib.source import show_source
-from attnlib.trained_heads import minilm_heads, running_example
 from attnlib.variants import (
     inverse_width_weights,
     length_scaled_weights,
@@ -48,7 +48,6 @@ from attnlib.variants import (
 
 __all__ = [
     "attention_weights",
-    "check",
     "dot_product_density",
     "dot_product_excess_kurtosis",
     "dot_product_scores",
@@ -63,16 +62,13 @@ __all__ = [
     "log_softmax",
     "max_weight",
     "merge_heads",
-    "minilm_heads",
     "multi_head_attention",
     "multi_head_attention_vjp",
     "project",
     "qk_norm_weights",
-    "running_example",
     "sample_logits",
     "scaled_dot_product_attention",
     "scaled_dot_product_attention_vjp",
-    "show_source",
     "sigmoid_weights",
     "sink_weights",
     "soft_capped_weights",

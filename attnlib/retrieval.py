@@ -17,7 +17,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from attnlib._paths import book_arrays
 from attnlib._validate import finite_number, floating, positive_integer, seed_number
 from attnlib.concentration import entropy
 from attnlib.softmax import softmax, softmax_vjp
@@ -191,15 +190,6 @@ def raw_equivalent(d_k, optimizer, learning_rate, epsilon=1e-8):
     return {"scale": 1.0, "init_gain": gain, "optimizer": optimizer,
             "learning_rate": finite_number("learning_rate", learning_rate, 0) * gain**power,
             "epsilon": finite_number("epsilon", epsilon, 0) / gain}  # fmt: skip
-
-
-def stored_runs():
-    """The runs that the book stores, which take minutes: columns by name, one entry a run.
-
-    ``book/data/README.md`` lists the columns and says how each arm was tuned; the names that
-    begin with ``tuning_`` are a table of their own. ``scripts/make_training_runs.py`` makes them.
-    """
-    return book_arrays("training_runs")
 
 
 def _optimizer(name):

@@ -9,7 +9,7 @@ import pytest
 import sympy
 
 import attnlib as attn
-from attnlib.exercises import EXERCISES, _projected, answer
+from attnlib.book.exercises import EXERCISES, _projected, answer
 
 BOOK = Path(__file__).resolve().parent.parent / "book"
 CHAPTERS = sorted({*BOOK.glob("0[1-9]-*.ipynb"), *BOOK.glob("1[0-2]-*.ipynb")})

@@ -15,8 +15,8 @@ import matplotlib.pyplot as plt  # noqa: E402
 from matplotlib.colors import to_rgb  # noqa: E402
 
 import attnlib  # noqa: E402
-from attnlib import figures  # noqa: E402
-from attnlib.source import source  # noqa: E402
+from attnlib.book import figures, show_source  # noqa: E402
+from attnlib.book.source import source  # noqa: E402
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ def test_show_source_displays_python(monkeypatch):
 
     shown = []
     monkeypatch.setattr(IPython.display, "display", shown.append)
-    attnlib.show_source(attnlib.softmax, attnlib.entropy)
+    show_source(attnlib.softmax, attnlib.entropy)
     (markdown,) = shown
     assert markdown.data.startswith("```python\ndef softmax(x, axis=-1):\n")
     assert "\n\n\ndef entropy(a):\n" in markdown.data and markdown.data.endswith("\n```")

@@ -19,7 +19,7 @@ import yaml
 from bs4 import BeautifulSoup
 from stored import BOOK, calls, code, code_cells, notebook, output_texts, read, shown
 
-from attnlib import check, ledger
+from attnlib.book import check, ledger
 
 IDS = [f"A{n:02}" for n in range(1, 22)]
 

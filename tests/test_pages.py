@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from browser import chromium, serve
 
-from attnlib import ledger
+from attnlib.book import ledger
 
 ROOT = Path(__file__).parent.parent
 HTML = ROOT / "_build" / "html"

@@ -14,6 +14,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from oracles import ROOT, slope, textbook_attention, textbook_weights
 
+from attnlib.book import training_runs
 from attnlib.retrieval import (
     TEST,
     TEST_SIZE,
@@ -23,7 +24,6 @@ from attnlib.retrieval import (
     loss_and_gradients,
     raw_equivalent,
     retrieval_weights,
-    stored_runs,
     train,
 )
 
@@ -380,7 +380,7 @@ def test_the_file_is_small_and_the_one_described():
 
 
 def test_the_book_reads_it_as_it_is(stored):
-    runs = stored_runs()
+    runs = training_runs()
     assert runs.keys() == stored.keys()
     for name, column in runs.items():
         assert column.dtype == stored[name].dtype and np.array_equal(column, stored[name])

@@ -10,7 +10,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from oracles import ROOT
 
-from attnlib import minilm_heads, running_example
+from attnlib.book import minilm_heads, running_example
 
 DATA = ROOT / "book" / "data"
 EVERY_FILE = pytest.mark.parametrize("name", ["running_example", "trained_heads"])

@@ -1,13 +1,42 @@
-"""What the book ships of a trained model: one sentence before one head, five in every head."""
+"""The book's own files: the ledger's claims, a trained model's numbers, the stored runs."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-from attnlib._paths import book_arrays
 from attnlib._validate import integer
 
-__all__ = ["RunningExample", "TrainedHeads", "minilm_heads", "running_example"]
+_HERE = Path(__file__).resolve().parent
+
+
+def book_file(relative):
+    """Path of a file under ``book/``, such as ``"claims.yml"`` or ``"data/x.npz"``.
+
+    A checkout (editable install) has it in its folder ``book``; a wheel carries a copy in
+    ``attnlib/book/_files`` (see pyproject.toml), for readers who installed the
+    package alone.
+    """
+    for folder in (_HERE.parents[1] / "book", _HERE / "_files"):
+        path = folder / relative
+        if path.exists():
+            return path
+    raise FileNotFoundError(
+        f"book/{relative} is neither beside the attnlib package nor inside it: "
+        "install attnlib from a clone of the book"
+    )
+
+
+def book_arrays(name):
+    """Arrays of ``book/data/<name>.npz``, read-only; float16 as float32, scalars as numbers."""
+    with np.load(book_file(f"data/{name}.npz")) as archive:
+        fields = {key: archive[key] for key in archive.files}
+    for key, array in fields.items():
+        if array.dtype == np.float16:
+            array = array.astype(np.float32)
+        array.setflags(write=False)
+        fields[key] = array.item() if array.ndim == 0 else array
+    return fields
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,3 +141,12 @@ def minilm_heads() -> TrainedHeads:
     ``scripts/make_trained_heads.py`` makes the file.
     """
     return TrainedHeads(**book_arrays("trained_heads"))
+
+
+def training_runs():
+    """The runs that the book stores, which take minutes: columns by name, one entry a run.
+
+    ``book/data/README.md`` lists the columns and says how each arm was tuned; the names that
+    begin with ``tuning_`` are a table of their own. ``scripts/make_training_runs.py`` makes them.
+    """
+    return book_arrays("training_runs")

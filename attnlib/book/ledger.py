@@ -18,7 +18,7 @@ from urllib.parse import quote
 import numpy as np
 import yaml
 
-from attnlib._paths import book_file
+from attnlib.book.data import book_file
 
 VERDICTS = ("right", "imprecise", "needs assumptions", "wrong")
 _LINE = re.compile(r"^✓ (A\d\d) · (.+)$")

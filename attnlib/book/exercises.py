@@ -13,6 +13,7 @@ from scipy.optimize import brentq
 
 import attnlib as attn
 from attnlib import random_energy, retrieval
+from attnlib.book.data import minilm_heads, running_example
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ def key_exercise_query_matrix():
 
 
 def _key_bias_effect():
-    return _projected()[0][3] @ attn.running_example().b_key
+    return _projected()[0][3] @ running_example().b_key
 
 
 def _sharpness_for(weight):
@@ -155,7 +156,7 @@ def _is_two_level_trace(value):
 
 def _projected():
     """Queries, keys and values of the running example."""
-    e = attn.running_example()
+    e = running_example()
     parts = ((e.w_query, e.b_query), (e.w_key, e.b_key), (e.w_value, e.b_value))
     return [attn.project(e.layer_input, weight, bias) for weight, bias in parts]
 
@@ -254,7 +255,7 @@ def _row_variances(query, key):
 
 
 def _mean_weight_of_the_next_token(sentence, layer, head):
-    _, query, key = attn.minilm_heads().of(sentence)
+    _, query, key = minilm_heads().of(sentence)
     return np.diagonal(attn.attention_weights(query, key)[layer, head], offset=1).mean()
 
 
