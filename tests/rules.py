@@ -199,7 +199,7 @@ def no_warnings(nb):
 
 
 def no_trace_of_a_machine(nb):
-    """No path, address or time in outputs and metadata, no path in the source."""
+    """No path or address anywhere, no time in outputs and metadata."""
     for cell in [{"metadata": nb["metadata"], "source": ""}, *nb["cells"]]:
         told = json.dumps(cell["metadata"], ensure_ascii=False)
         if "outputs" in cell:
@@ -238,12 +238,12 @@ def random_draws_are_seeded(nb):
                 if module in ("np.random", "numpy.random") and (
                     node.attr not in MODERN_RANDOM
                 ):
-                    yield f"{name}: np.random.{node.attr} has no seed of its own"
+                    yield f"{name}: np.random.{node.attr} has no seed"
             modules = []
             if isinstance(node, ast.Import):
                 modules = [alias.name for alias in node.names]
             elif isinstance(node, ast.ImportFrom):
-                modules = [node.module]
+                modules = [node.module or ""]
             if {"random", "secrets"} & set(modules):
                 yield f"{name}: imports {modules}"
 
