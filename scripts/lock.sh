@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes constraints.txt again: one lock for every supported Python and system.
+# Makes constraints.txt again: one lock of all extras for every supported Python and system.
 #   scripts/lock.sh            keeps the versions that still fit
 #   scripts/lock.sh --upgrade  takes the newest that the bounds allow
 set -euo pipefail
@@ -9,11 +9,8 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 # Compiling in a folder of its own keeps this machine's paths out of the lock.
-# Options (-c, -e) are left out, and torch, whose CUDA packages a reader never needs.
-for file in requirements.txt requirements-check.txt; do
-    grep -vE '^(-|torch\b)' "$file" > "$work/$file"
-done
-cp pyproject.toml "$work/"
+# torch is left out: its CUDA packages are needed by no reader.
+grep -v '^ *"torch\b' pyproject.toml > "$work/pyproject.toml"
 if [ -f constraints.txt ]; then cp constraints.txt "$work/"; fi
 
 "${PYTHON:-python3}" -m venv "$work/venv"
@@ -21,10 +18,10 @@ if [ -f constraints.txt ]; then cp constraints.txt "$work/"; fi
 
 # One version per package wherever one fits all Pythons ("fewest"): the same numbers everywhere.
 (cd "$work" && venv/bin/uv pip compile --quiet --no-config --universal --python-version 3.11 \
-    --fork-strategy fewest --annotation-style line --no-header "$@" \
-    --output-file constraints.txt pyproject.toml requirements.txt requirements-check.txt)
+    --fork-strategy fewest --annotation-style line --no-header --all-extras "$@" \
+    --output-file constraints.txt pyproject.toml)
 
 {
-    echo "# The full lock, for Python 3.11 and later. Made by scripts/lock.sh; change requirements.txt instead."
+    echo "# The full lock, for Python 3.11 and later. Made by scripts/lock.sh; change pyproject.toml instead."
     grep -v '^#' "$work/constraints.txt"
 } > constraints.txt
