@@ -136,6 +136,7 @@ def runs(source):
 BROKEN = {
     rules.code_follows_prose: [
         (change(SENTENCE, source="## A draw"), "code cell 3 (default_rng(7))"),
+        (change(SENTENCE, source="## Why does it grow?"), "code cell 3"),
         (change(SENTENCE, source="Then we draw"), "code cell 3"),
         (change(SENTENCE, source="Now:"), "code cell 3"),
         (change(SENTENCE, source="$$\nx = 1 .\n$$"), "code cell 3"),
@@ -243,6 +244,7 @@ KEPT = {
         change(SENTENCE, source="In matrices,\n$$\nx = 1 .\n$$"),
         change(SENTENCE, source="**It draws three numbers:**"),
         add(code("x = 1", tags=["remove-cell"])),
+        add(markdown("We draw once."), markdown("## Again"), code("x = 1")),
     ],
     rules.code_cells_are_short: [
         runs("x = 1\n" * 25 + "\n\n"),
