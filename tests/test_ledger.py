@@ -111,7 +111,7 @@ def test_the_ledger_chapter_shows_the_evidence_of_today():
     stored = [
         t for c in code_cells(read(BOOK / "13-ledger.ipynb")) for t in output_texts(c, "text/html")
     ]
-    assert ledger.table(BOOK)._repr_html_() in stored, "execute 13-ledger again"
+    assert ledger.Table(BOOK)._repr_html_() in stored, "execute 13-ledger again"
 
 
 # --- the guards on a book broken on purpose -------------------------------------------
@@ -307,7 +307,7 @@ def test_table_links_to_the_evidence_and_escapes_its_words(one_claim, tmp_path):
     findings(lambda *_: [], tmp_path, None, {"01-one": notebook(evidence_cell("A01", "|Σa − 1|"))})
     (line,) = ledger.evidence(tmp_path)
     assert (line.claim, line.text, line.chapter) == ("A01", "|Σa − 1|: > 1", "01-one")
-    table = ledger.table(tmp_path)
+    table = ledger.Table(tmp_path)
     assert str(table).splitlines() == [
         "A01 right: 1 line of evidence",
         "A02 right: 0 lines of evidence",
@@ -316,7 +316,7 @@ def test_table_links_to_the_evidence_and_escapes_its_words(one_claim, tmp_path):
     assert f'href="01-one.ipynb#{line.anchor}"' in html
     assert "a &lt; b" in html and "&gt; 1</a>" in html
     # The link's target is the id that the line carries in its own chapter.
-    own = line._repr_mimebundle_()["text/html"]
+    own = line._repr_html_()
     assert f'id="{line.anchor}"' in own and "&gt; 1" in own
 
 
@@ -339,7 +339,7 @@ def test_csv_gives_back_every_word(one_claim, tmp_path):
     one_claim({"id": "A01", **entry}, {"id": "A02", **entry})
     cells = [evidence_cell("A01", what) for what in ('a "quoted" gap, in %', "Σa², √dₖ; #1")]
     findings(lambda *_: [], tmp_path, None, {"01-one": notebook(*cells)})
-    table = ledger.table(tmp_path)
+    table = ledger.Table(tmp_path)
     same = {"step": step, "truth": truth}
     right = {"claim": "A01", "verdict": "right", **same, "chapter": "01-one"}
     without = {"claim": "A02", "verdict": "right", **same, "chapter": ""}
@@ -358,7 +358,7 @@ def test_csv_gives_back_every_word(one_claim, tmp_path):
 
 
 def test_csv_of_the_book_holds_all_claims_and_evidence():
-    rows = rows_of(ledger.table(BOOK).csv())
+    rows = rows_of(ledger.Table(BOOK).csv())
     assert list(dict.fromkeys(row["claim"] for row in rows)) == IDS
     found = [(row["claim"], row["chapter"], row["evidence"]) for row in rows if row["evidence"]]
     stored = [(e.claim, e.chapter, e.text) for e in ledger.evidence(BOOK)]

@@ -10,6 +10,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from oracles import ROOT
 
+import attnlib as attn
 from attnlib.book import minilm_heads, running_example
 
 DATA = ROOT / "book" / "data"
@@ -97,6 +98,17 @@ def test_a_sentence_that_is_not_there_is_named(heads, bad):
 def test_what_is_no_index_is_named(heads, bad):
     with pytest.raises(TypeError, match="sentence must be an integer"):
         heads.of(bad)
+
+
+@pytest.mark.parametrize("name", ["query", "key", "value"])
+def test_the_running_example_projects_its_layer_input(name):
+    example = running_example()
+    weight, bias = getattr(example, f"w_{name}"), getattr(example, f"b_{name}")
+    projected = getattr(example, name)
+    assert projected.shape == (13, 32) and projected.dtype == np.float32
+    assert_array_equal(
+        projected, attn.project(example.layer_input, weight, bias)
+    )
 
 
 # --- the numbers -------------------------------------------------------------------------
