@@ -96,7 +96,7 @@ $(LINT): constraints.txt
 	$(call install,-c constraints.txt ruff)
 
 $(OLDEST):
-	$(call install,'uv>=0.9,<1')
+	$(call install,uv~=0.9)
 
 .PHONY: browser
 browser:

@@ -14,7 +14,7 @@ grep -v '^ *"torch\b' pyproject.toml > "$work/pyproject.toml"
 if [ -f constraints.txt ]; then cp constraints.txt "$work/"; fi
 
 "${PYTHON:-python3}" -m venv "$work/venv"
-"$work/venv/bin/python" -m pip install --quiet 'uv>=0.9,<1'
+"$work/venv/bin/python" -m pip install --quiet uv~=0.9
 
 # One version per package wherever one fits all Pythons ("fewest"): the same numbers everywhere.
 (cd "$work" && venv/bin/uv pip compile --quiet --no-config --universal --python-version 3.11 \
