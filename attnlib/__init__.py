@@ -11,7 +11,10 @@ __version__ = "0.2.0"
 
 from attnlib.attention import (
     attention_weights,
+    default_scale,
     dot_product_scores,
+    masked_scores,
+    masked_softmax,
     scaled_dot_product_attention,
     scaled_dot_product_attention_vjp,
 )
@@ -36,7 +39,12 @@ from attnlib.layers import (
     split_heads,
 )
 from attnlib.montecarlo import sample_logits, sweep
-from attnlib.softmax import log_softmax, softmax, softmax_jacobian, softmax_vjp
+from attnlib.softmax import (
+    log_softmax,
+    softmax,
+    softmax_jacobian,
+    softmax_vjp,
+)
 from attnlib.variants import (
     inverse_width_weights,
     length_scaled_weights,
@@ -48,6 +56,7 @@ from attnlib.variants import (
 
 __all__ = [
     "attention_weights",
+    "default_scale",
     "dot_product_density",
     "dot_product_excess_kurtosis",
     "dot_product_scores",
@@ -60,6 +69,8 @@ __all__ = [
     "jacobian_trace",
     "length_scaled_weights",
     "log_softmax",
+    "masked_scores",
+    "masked_softmax",
     "max_weight",
     "merge_heads",
     "multi_head_attention",

@@ -1,16 +1,17 @@
-"""Softmax, its Jacobian and its vector-Jacobian product (chapters 03 and 04)."""
+"""Softmax, its Jacobian and its vector-Jacobian product (chapters 3 and 4)."""
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from attnlib._validate import computing_dtype, floating, integer
+from attnlib._validate import Array, computing, integer, weights
 
 
-def softmax(x, axis=-1):
+def softmax(x: ArrayLike, axis: int = -1) -> Array:
     """Turn logits into weights: a_i = exp(x_i) / Σ_j exp(x_j).
 
     Parameters
     ----------
-    x : array of floating dtype, any shape (..., n, ...)
+    x : array_like, shape (..., n, ...)
         Logits, in nats: a difference of 1 is a factor e between two weights.
     axis : int
         The axis that is turned into weights; the last one unless told.
@@ -18,85 +19,119 @@ def softmax(x, axis=-1):
 
     Returns
     -------
-    array of x's shape and dtype, entries in [0, 1], summing to 1 along ``axis``.
-    float16 is computed in float32. The largest logit is subtracted first, so no
-    finite input overflows. A logit of -inf gets weight 0; a slice that holds NaN
-    or +inf, or nothing but -inf, gives NaN.
+    ndarray
+        Of x's shape, entries in [0, 1] that sum to 1 along ``axis``, in x's
+        dtype: integers give float64, float16 is computed in float32.
 
     Raises
     ------
     TypeError
-        integer, complex or object input, an ``axis`` that is no integer.
+        For truth values, complex numbers or text, and for an ``axis`` that is
+        no integer.
     ValueError
-        a zero-dimensional ``x``; numpy's AxisError (a ValueError) for a bad axis.
+        For a zero-dimensional ``x``; numpy's AxisError (a ValueError) for an
+        ``axis`` that x does not have.
 
-    Source: chapter 03, equation (softmax); Bridle (1990).
+    Notes
+    -----
+    The largest logit is subtracted first, so no finite input overflows. A logit
+    of -inf gets weight 0. A slice that holds NaN or +inf, or nothing but -inf,
+    gives NaN, with numpy's warning where it computed inf - inf.
+
+    Source: chapter 3, equation (softmax); Bridle (1990).
     """
-    x, axis = floating("x", x), integer("axis", axis)
-    computing, returned = computing_dtype(x)
-    a = np.array(x, dtype=computing)
-    with np.errstate(over="ignore", invalid="ignore"):
-        a -= a.max(axis=axis, keepdims=True, initial=-np.inf)
-        np.exp(a, out=a)
-        a /= a.sum(axis=axis, keepdims=True)
-    return a.astype(returned, copy=False)
+    x, dtype = computing(x=x)
+    axis = integer("axis", axis)
+    top = x.max(axis=axis, keepdims=True, initial=-np.inf)
+    e = np.exp(x - top)
+    return (e / e.sum(axis=axis, keepdims=True)).astype(dtype, copy=False)
 
 
-def log_softmax(x, axis=-1):
+def log_softmax(x: ArrayLike, axis: int = -1) -> Array:
     """Logarithm of `softmax`, accurate where the weight itself underflows.
 
-    Shapes, dtypes and errors as in `softmax`: x_i - max x - ln Σ_j exp(x_j - max x).
-    A slice that holds nothing but -inf gives NaN. Source: chapter 05.
+    Parameters
+    ----------
+    x, axis
+        As in `softmax`.
+
+    Returns
+    -------
+    ndarray
+        x_i - max x - ln Σ_j exp(x_j - max x), of x's shape and dtype.
+
+    Notes
+    -----
+    Errors and infinities as in `softmax`. Source: chapter 5.
     """
-    x, axis = floating("x", x), integer("axis", axis)
-    computing, returned = computing_dtype(x)
-    z = np.array(x, dtype=computing)
-    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        z -= z.max(axis=axis, keepdims=True, initial=-np.inf)
-        z -= np.log(np.exp(z).sum(axis=axis, keepdims=True))
-    return z.astype(returned, copy=False)
+    x, dtype = computing(x=x)
+    axis = integer("axis", axis)
+    z = x - x.max(axis=axis, keepdims=True, initial=-np.inf)
+    log_total = np.log(np.exp(z).sum(axis=axis, keepdims=True))
+    return (z - log_total).astype(dtype, copy=False)
 
 
-def softmax_jacobian(a):
+def softmax_jacobian(a: ArrayLike) -> Array:
     """All partial derivatives of softmax at weights ``a``: J = diag(a) - a aᵀ.
 
     Parameters
     ----------
-    a : array (..., n) of floating dtype
+    a : array_like, shape (..., n)
         Weights, the *output* of `softmax`: the logits themselves are not needed.
 
     Returns
     -------
-    array (..., n, n): J[..., i, j] = ∂a_i/∂s_j = a_i (δ_ij - a_j), in a's dtype.
-    It is symmetric, so either index may be read as the logit. It takes n² numbers
-    a row; `softmax_vjp` needs n.
+    ndarray, shape (..., n, n)
+        J[..., i, j] = ∂a_i/∂s_j = a_i (δ_ij - a_j), in a's dtype. It is
+        symmetric, so either index may be read as the logit. It takes n² numbers
+        a row; `softmax_vjp` needs n.
 
-    Raises TypeError for a non-floating and ValueError for a zero-dimensional ``a``.
-    Source: chapter 04, derived there with sympy for general n.
+    Raises
+    ------
+    TypeError, ValueError
+        If ``a`` does not hold real numbers, or does not hold weights.
+
+    Notes
+    -----
+    Source: chapter 4, derived there with sympy for general n.
     """
-    a = floating("a", a)
-    identity = np.eye(a.shape[-1], dtype=a.dtype)
-    return a[..., :, None] * (identity - a[..., None, :])
+    a, dtype = weights("a", a)
+    identity = np.eye(a.shape[-1])
+    J = a[..., :, None] * (identity - a[..., None, :])
+    return J.astype(dtype, copy=False)
 
 
-def softmax_vjp(a, grad):
-    """Vector-Jacobian product: the gradient of a loss with respect to the logits.
+def softmax_vjp(a: ArrayLike, grad: ArrayLike) -> Array:
+    """Vector-Jacobian product: the gradient of a loss by the logits.
 
     Parameters
     ----------
-    a : array (..., n) of floating dtype
+    a : array_like, shape (..., n)
         Weights, the output of `softmax` along the last axis.
-    grad : array of a's shape
+    grad : array_like, a's shape
         Gradient of a scalar loss with respect to ``a``.
 
     Returns
     -------
-    array (..., n): (Jᵀ grad)_j = a_j (grad_j - Σ_i a_i grad_i), without building J.
+    ndarray, shape (..., n)
+        (Jᵀ grad)_j = a_j (grad_j - Σ_i a_i grad_i), without building J, in the
+        common dtype of both.
 
-    Raises ValueError naming both shapes if they differ, TypeError for non-floating
-    input. Source: chapter 04, equation (softmax-vjp).
+    Raises
+    ------
+    TypeError, ValueError
+        If the shapes differ (both are named), if ``a`` does not hold weights, or
+        if either does not hold real numbers.
+
+    Notes
+    -----
+    Source: chapter 4, equation (softmax-vjp).
     """
-    a, grad = floating("a", a), floating("grad", grad)
+    weights("a", a)
+    a, grad, dtype = computing(a=a, grad=grad)
     if a.shape != grad.shape:
-        raise ValueError(f"a and grad must have one shape, got {a.shape} and {grad.shape}")
-    return a * (grad - (a * grad).sum(axis=-1, keepdims=True))
+        raise ValueError(
+            f"a and grad must have one shape, got {a.shape} and {grad.shape}"
+        )
+    mean = (a * grad).sum(axis=-1, keepdims=True)
+    return (a * (grad - mean)).astype(dtype, copy=False)
