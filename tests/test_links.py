@@ -7,10 +7,13 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from bs4 import BeautifulSoup
+from bs4 import BeautifulSoup, SoupStrainer
+from jupyter_book.config import get_final_config
 from working_tree import ROOT, copy_working_tree, git
 
-repository = SimpleNamespace(**runpy.run_path(str(ROOT / "extensions" / "repository.py")))
+repository = SimpleNamespace(
+    **runpy.run_path(str(ROOT / "extensions" / "repository.py"))
+)
 BRANCH = "trunk"
 FORK = "https://github.com/example/fork"
 NO_ADDRESS = "no repository address: launch and edit buttons are left out"
@@ -19,7 +22,12 @@ NO_ADDRESS = "no repository address: launch and edit buttons are left out"
 @pytest.fixture(autouse=True, scope="module")
 def no_settings():
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("BOOK_REPOSITORY", "GITHUB_REF_NAME", "GIT_DIR", "GIT_WORK_TREE"):
+        for name in (
+            "BOOK_REPOSITORY",
+            "GITHUB_REF_NAME",
+            "GIT_DIR",
+            "GIT_WORK_TREE",
+        ):
             patch.delenv(name, raising=False)
         yield
 
@@ -45,6 +53,7 @@ def clone(tmp_path):
         "https://token@github.com/example/fork",
         "git@github.com:example/fork.git",
         "github.com:example/fork",
+        "GitHub.com:example/fork",
         "ssh://git@github.com/example/fork.git",
         "ssh://git@github.com:22/example/fork.git",
         "git://github.com/example/fork.git",
@@ -66,16 +75,28 @@ def test_address_of_a_remote(clone, remote):
         "alias:example/fork",
         "http://localhost:3000/example/fork",
         "https://github.com/",
+        "https://github.com/example",
+        "https://github.com/example/fork/wiki",
+        "https://github.com.example.org/example/fork",
+        "https://example.org/github.com/example/fork",
+        "https://gitlab.com/example/fork",
     ],
 )
-def test_no_address_of_a_remote_that_is_not_public(clone, remote):
+def test_no_address_of_a_remote_that_is_not_on_github(clone, remote):
     git(clone, "remote", "add", "origin", remote)
     assert repository.repository_address(clone) is None
 
 
-def test_no_address_without_remote_repository_or_git(clone, tmp_path_factory, monkeypatch):
+def test_no_address_without_remote_repository_or_git(
+    clone, tmp_path_factory, monkeypatch
+):
     assert repository.repository_address(clone) is None
-    assert repository.repository_address(tmp_path_factory.mktemp("no-repository")) is None
+    assert (
+        repository.repository_address(
+            tmp_path_factory.mktemp("no-repository")
+        )
+        is None
+    )
     git(clone, "remote", "add", "origin", FORK)
     (clone / "copy").mkdir()
     assert repository.repository_address(clone / "copy") is None
@@ -84,39 +105,82 @@ def test_no_address_without_remote_repository_or_git(clone, tmp_path_factory, mo
 
 
 def test_setting_comes_before_remote(clone, monkeypatch):
-    git(clone, "remote", "add", "origin", "https://github.com/example/upstream")
-    monkeypatch.setenv("BOOK_REPOSITORY", "https://user:token@github.com/example/fork.git")
+    git(
+        clone,
+        "remote",
+        "add",
+        "origin",
+        "https://github.com/example/upstream",
+    )
+    monkeypatch.setenv(
+        "BOOK_REPOSITORY", "https://user:token@github.com/example/fork.git"
+    )
     assert repository.repository_address(clone) == FORK
 
 
 def test_branch(clone, monkeypatch):
     assert repository.branch(clone) == BRANCH
-    author = ["-c", "user.name=reader", "-c", "user.email=reader@example.org"]
-    git(clone, *author, "commit", "--quiet", "--allow-empty", "--message=first")
+    author = [
+        "-c",
+        "user.name=reader",
+        "-c",
+        "user.email=reader@example.org",
+    ]
+    git(
+        clone,
+        *author,
+        "commit",
+        "--quiet",
+        "--allow-empty",
+        "--message=first",
+    )
     git(clone, "checkout", "--quiet", "--detach")
     assert repository.branch(clone) == "main"
     monkeypatch.setenv("GITHUB_REF_NAME", "v1.0")
     assert repository.branch(clone) == "v1.0"
 
 
+# The buttons
+
+
+@pytest.fixture
+def config():
+    """The settings of the book as jupyter-book hands them to Sphinx."""
+    final, _ = get_final_config(
+        user_yaml=ROOT / "_config.yml",
+        sourcedir=ROOT,
+        cli_config={"latex_individualpages": False},
+    )
+    return SimpleNamespace(**final)
+
+
+def test_buttons_of_an_address(clone, config):
+    git(clone, "remote", "add", "origin", FORK)
+    git(clone, "checkout", "--quiet", "-b", "a/branch+1")
+    before = dict(config.html_theme_options)
+    repository.set_theme_options(SimpleNamespace(srcdir=clone), config)
+    after = config.html_theme_options
+    assert after["repository_url"] == FORK
+    assert after["repository_branch"] == "a/branch%2B1"
+    assert after["launch_buttons"] == before["launch_buttons"]
+    assert after["extra_footer"] == before["extra_footer"] != ""
+
+
 @pytest.mark.parametrize(
-    "address, launchers",
-    [
-        ("https://github.com/example/fork", {"binderhub_url", "colab_url"}),
-        ("https://gitlab.com/example/fork", {"binderhub_url"}),
-        ("https://gitlab.com/group/subgroup/fork", set()),  # the theme's link would be wrong
-        ("https://gitlab.example.org/example/fork", set()),
-    ],
+    "origin", [None, "/srv/git/book.git"], ids=["no-remote", "local-path"]
 )
-def test_launchers_of_a_host(address, launchers):
-    configured = {"binderhub_url": "https://mybinder.org", "colab_url": "https://colab.example"}
-    options = repository.button_options(address, "a/branch", configured)
-    assert set(options["launch_buttons"]) == launchers
-    assert options["repository_url"] == address and options["use_edit_page_button"]
-
-
-def test_unknown_host_has_no_buttons():
-    assert repository.button_options("https://git.example.org/example/fork", "main", {}) == {}
+def test_no_buttons_without_an_address(clone, config, origin, caplog):
+    if origin:
+        git(clone, "remote", "add", "origin", origin)
+    with caplog.at_level("INFO", logger="sphinx"):
+        repository.set_theme_options(SimpleNamespace(srcdir=clone), config)
+    assert [m.startswith(NO_ADDRESS) for m in caplog.messages] == [True]
+    options = config.html_theme_options
+    assert not options["launch_buttons"]
+    assert [k for k in options if k.startswith("repository_")] == []
+    assert [
+        k for k, v in options.items() if k.startswith("use_") and v
+    ] == []
 
 
 # The links of the built pages
@@ -124,46 +188,46 @@ def test_unknown_host_has_no_buttons():
 
 @pytest.fixture(scope="module")
 def book(tmp_path_factory):
-    """A copy of the book that shows its stored outputs instead of executing anything."""
+    """A copy of the book on a branch of a fork, built from its stored outputs."""
     root = copy_working_tree(tmp_path_factory.mktemp("book"))
     config = root / "_config.yml"
     before = config.read_text(encoding="utf-8")
-    after = before.replace("execute_notebooks: cache", "execute_notebooks: off")
+    after = before.replace(
+        "execute_notebooks: cache", "execute_notebooks: off"
+    )
     assert after != before
     config.write_text(after, encoding="utf-8")
     git(root, "init", "--quiet", f"--initial-branch={BRANCH}")
+    git(root, "remote", "add", "origin", f"{FORK}.git")
+    command = Path(sys.executable).with_name("jupyter-book")
+    done = subprocess.run(
+        [command, "build", "."], cwd=root, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert NO_ADDRESS not in done.stdout
     return root
 
 
-def build(root, origin):
-    """Build with this origin; returns what was printed and the pages' parsed HTML."""
-    if git(root, "remote"):
-        git(root, "remote", "remove", "origin")
-    if origin:
-        git(root, "remote", "add", "origin", origin)
-    command = Path(sys.executable).with_name("jupyter-book")
-    done = subprocess.run([command, "build", "."], cwd=root, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    pages = {
-        page.relative_to(root / "_build" / "html").with_suffix("").as_posix(): BeautifulSoup(
-            page.read_text(encoding="utf-8"), "html.parser"
-        )
-        for page in (root / "_build" / "html" / "book").rglob("*.html")
-    }
-    assert pages
-    return done.stdout, pages
-
-
 def buttons(page):
-    links = (a["href"] for a in page.select(".article-header-buttons a[href]"))
-    return {link for link in links if link.startswith("http")}
+    """Addresses on other hosts in the row of buttons above a page."""
+    row = SoupStrainer(class_="article-header-buttons")
+    soup = BeautifulSoup(
+        page.read_text(encoding="utf-8"), "html.parser", parse_only=row
+    )
+    return {a["href"] for a in soup.select("a[href^=http]")}
 
 
 def test_every_button_leads_to_the_fork(book):
-    printed, pages = build(book, f"{FORK}.git")
-    assert NO_ADDRESS not in printed
-    for name, page in pages.items():
-        (source,) = (file for file in book.glob(f"{name}.*") if file.suffix in (".ipynb", ".md"))
+    html = book / "_build" / "html"
+    pages = sorted(html.glob("book/**/*.html"))
+    assert pages
+    for page in pages:
+        name = page.relative_to(html).with_suffix("").as_posix()
+        (source,) = (
+            file
+            for file in book.glob(f"{name}.*")
+            if file.suffix in (".ipynb", ".md")
+        )
         path = source.relative_to(book).as_posix()
         expected = {
             FORK,
@@ -177,12 +241,3 @@ def test_every_button_leads_to_the_fork(book):
             colab = "https://colab.research.google.com/github/example/fork"
             expected.add(f"{colab}/blob/{BRANCH}/{path}")
         assert buttons(page) == expected, name
-
-
-@pytest.mark.parametrize("origin", [None, "/srv/git/book.git"], ids=["no-remote", "local-path"])
-def test_no_buttons_without_a_public_address(book, origin):
-    printed, pages = build(book, origin)
-    assert printed.count(NO_ADDRESS) == 1
-    for name, page in pages.items():
-        assert buttons(page) == set(), name
-        assert "mybinder.org/v2" not in str(page), name
