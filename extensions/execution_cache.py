@@ -5,21 +5,31 @@ the notebooks import and read, so that a change there executes them all again.
 """
 
 import hashlib
-import json
+import logging
 import shutil
 from pathlib import Path
 
-INPUTS = ("attnlib/**/*.py", "book/claims.yml", "book/data/**/*", "constraints.txt")
-LEDGER = "book/13-ledger"  # it reads the outputs stored in all the other chapters
+INPUTS = (
+    "attnlib/**/*.py",
+    "book/claims.yml",
+    "book/data/**/*",
+    "constraints.txt",
+)
+LEDGER = "book/13-ledger"  # it reads the outputs of all the other chapters
 
 
 def digest(root: Path) -> str:
     """A short name for the present content of all INPUTS under root."""
     content = hashlib.sha256()
-    for path in sorted({path for pattern in INPUTS for path in root.glob(pattern)}):
+    for path in sorted(
+        {path for pattern in INPUTS for path in root.glob(pattern)}
+    ):
         if path.is_file():
             data = path.read_bytes()
-            content.update(f"{path.relative_to(root).as_posix()} {len(data)}\n".encode() + data)
+            content.update(
+                f"{path.relative_to(root).as_posix()} {len(data)}\n".encode()
+                + data
+            )
     return content.hexdigest()[:16]
 
 
@@ -35,26 +45,32 @@ def choose_cache(app, config):
 
 def ledger_follows(app, env, added, changed, removed):
     """Read the ledger again whenever any page changed."""
-    return [LEDGER] if LEDGER in env.found_docs and added | changed | removed else []
+    stale = LEDGER in env.found_docs and added | changed | removed
+    return [LEDGER] if stale else []
 
 
-def ledger_is_not_cached(app, docname, source):
-    """Execute the ledger whenever it is read: its own code does not show what it depends on."""
-    if docname == LEDGER and app.config.nb_execution_mode == "cache":
-        notebook = json.loads(source[0])
-        notebook["metadata"].setdefault("mystnb", {})["execution_mode"] = "force"
-        source[0] = json.dumps(notebook)
+class Warned(logging.Handler):
+    """Notes whether Sphinx warned of anything."""
+
+    yes = False
+
+    def emit(self, record):
+        self.yes = True
+
+
+warned = Warned(logging.WARNING)
 
 
 def forget_after_warnings(app, exception):
     """Sphinx warns about a page only when it reads it: let a build that warned start over."""
-    if app._warncount or exception:
-        (Path(app.doctreedir) / "environment.pickle").unlink(missing_ok=True)
+    if warned.yes or exception:
+        environment = Path(app.doctreedir) / "environment.pickle"
+        environment.unlink(missing_ok=True)
 
 
 def setup(app):
+    logging.getLogger("sphinx").addHandler(warned)
     app.connect("config-inited", choose_cache)
     app.connect("env-get-outdated", ledger_follows)
-    app.connect("source-read", ledger_is_not_cached)
     app.connect("build-finished", forget_after_warnings)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

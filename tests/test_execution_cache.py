@@ -1,16 +1,26 @@
 """Cached outputs are thrown away when what the chapters were computed from changes."""
 
+import os
 import runpy
+import subprocess
+import sys
 
 import pytest
 from working_tree import ROOT
 
-digest = runpy.run_path(str(ROOT / "extensions" / "execution_cache.py"))["digest"]
+digest = runpy.run_path(str(ROOT / "extensions" / "execution_cache.py"))[
+    "digest"
+]
 
 
 @pytest.fixture
 def root(tmp_path):
-    for name in ("attnlib/softmax.py", "book/claims.yml", "book/data/x.csv", "constraints.txt"):
+    for name in (
+        "attnlib/softmax.py",
+        "book/claims.yml",
+        "book/data/x.csv",
+        "constraints.txt",
+    ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("before\n")
     return tmp_path
@@ -45,3 +55,33 @@ def test_renamed_file_is_seen(root):
     before = digest(root)
     (root / "book/data/x.csv").rename(root / "book/data/y.csv")
     assert digest(root) != before
+
+
+def build(folder):
+    """What Sphinx warns of when it builds this folder, with the extension."""
+    done = subprocess.run(
+        [sys.executable, "-m", "sphinx", "-q", "-C"]
+        + [
+            "-D",
+            "extensions=myst_parser,execution_cache",
+            folder,
+            folder / "out/html",
+        ],
+        env=os.environ | {"PYTHONPATH": str(ROOT / "extensions")},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stderr
+
+
+@pytest.mark.parametrize(
+    "page", ["# A page", "# A page\n\n[link](no-page.md)"]
+)
+def test_a_build_that_warned_starts_over(tmp_path, page):
+    (tmp_path / "index.md").write_text(page)
+    first, second = build(tmp_path), build(tmp_path)
+    assert first == second
+    assert ("no-page" in first) == ("no-page" in page)
+    kept = (tmp_path / "out/html/.doctrees/environment.pickle").exists()
+    assert kept == (not first)
