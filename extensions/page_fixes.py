@@ -72,7 +72,9 @@ def fix_pages(app, exception):
         if (after := str(soup)) != before:
             page.write_text(after, encoding="utf-8")
     if unused:
-        raise ExtensionError(f"page_fixes: no page has {', '.join(sorted(unused))}")
+        raise ExtensionError(
+            f"page_fixes: no page has {', '.join(sorted(unused))}"
+        )
 
     # The redirect that stands at the root by default has no title, and asks for a missing icon.
     (out / "index.html").write_text(

@@ -17,7 +17,11 @@ from pathlib import Path
 
 from stored import BOOK, calls, code_cells, output_texts, read, text, tree
 
-LINES, COLUMNS, DIGITS = 25, 60, 6  # of a cell, of a printed line, of a number
+LINES, COLUMNS, DIGITS = (
+    25,
+    60,
+    6,
+)  # of a cell, of a printed line, of a number
 WORDS = range(1500, 2401)  # prose and captions
 # Folded behind a click or absent from the page.
 HIDDEN = {"remove-cell", "remove-input", "hide-cell", "hide-input"}
@@ -105,7 +109,9 @@ def code_cells_are_short(nb):
 def claims_are_checks(nb):
     """A claim is a `check`, a guard is a test: a chapter asserts nothing."""
     for name, cell in numbered(nb):
-        if any(isinstance(node, ast.Assert) for node in ast.walk(tree(cell))):
+        if any(
+            isinstance(node, ast.Assert) for node in ast.walk(tree(cell))
+        ):
             yield f"{name}: an assert"
 
 
@@ -136,7 +142,9 @@ def numbers_are_short(nb):
             if EVIDENCE.match(words):
                 continue
             for found in NUMBER.findall(words):
-                digits = re.split("[eE]", found)[0].replace(".", "").lstrip("0")
+                digits = (
+                    re.split("[eE]", found)[0].replace(".", "").lstrip("0")
+                )
                 if len(digits) > DIGITS:
                     yield f"{name}: {found}"
 
@@ -162,7 +170,9 @@ def figures_are_described(nb):
 
 def prose_has_its_length(nb):
     words = "\n".join(
-        text(c["source"]) for c in nb["cells"] if c["cell_type"] == "markdown"
+        text(c["source"])
+        for c in nb["cells"]
+        if c["cell_type"] == "markdown"
     )
     for cell in code_cells(nb):
         figure = cell["metadata"].get("mystnb", {}).get("figure", {})
@@ -204,7 +214,9 @@ def no_trace_of_a_machine(nb):
         told = json.dumps(cell["metadata"], ensure_ascii=False)
         if "outputs" in cell:
             told += "".join(output_texts(cell, *TEXTS))
-            told += json.dumps([o.get("metadata", {}) for o in cell["outputs"]])
+            told += json.dumps(
+                [o.get("metadata", {}) for o in cell["outputs"]]
+            )
         for found in PLACES.findall(told + text(cell["source"])):
             yield repr(found)
         for found in CLOCK.findall(told):

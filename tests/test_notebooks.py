@@ -41,7 +41,9 @@ def test_the_book_is_normalised(path):
 
 
 def test_the_book_is_there():
-    numbers = [path.stem[:2] for path in NOTEBOOKS if path.stem[0].isdigit()]
+    numbers = [
+        path.stem[:2] for path in NOTEBOOKS if path.stem[0].isdigit()
+    ]
     assert numbers == [f"{n:02}" for n in range(1, 14)]
 
 
@@ -61,7 +63,9 @@ def test_every_public_function_is_shown_in_exactly_one_place():
         name
         for path in NOTEBOOKS
         for cell in code_cells(read(path))
-        for call in re.findall(r"show_source\(([^)]*)\)", text(cell["source"]))
+        for call in re.findall(
+            r"show_source\(([^)]*)\)", text(cell["source"])
+        )
         for name in re.findall(r"attn\.(\w+)", call)
     ]
     assert sorted(names) == sorted(
@@ -85,7 +89,9 @@ def sound():
     )
     hidden = ["colab-install", "remove-cell"]
     image = shown(png="iVBORw0KGgo=", plain="<Figure size 1x1>" + 60 * " ")
-    evidence = shown(plain="✓ A01 · x: 0.123456789" + 60 * " ", html="<p></p>")
+    evidence = shown(
+        plain="✓ A01 · x: 0.123456789" + 60 * " ", html="<p></p>"
+    )
     return notebook(
         markdown(
             "# A chapter\n\nThat is it. " + "word " * 1500 + "\n```{note}"
@@ -135,14 +141,23 @@ def runs(source):
 
 BROKEN = {
     rules.code_follows_prose: [
-        (change(SENTENCE, source="## A draw"), "code cell 3 (default_rng(7))"),
+        (
+            change(SENTENCE, source="## A draw"),
+            "code cell 3 (default_rng(7))",
+        ),
         (change(SENTENCE, source="## Why does it grow?"), "code cell 3"),
         (change(SENTENCE, source="Then we draw"), "code cell 3"),
         (change(SENTENCE, source="Now:"), "code cell 3"),
         (change(SENTENCE, source="$$\nx = 1 .\n$$"), "code cell 3"),
-        (change(SENTENCE, source="```{note} Of three words.\n```"), "cell 3"),
+        (
+            change(SENTENCE, source="```{note} Of three words.\n```"),
+            "cell 3",
+        ),
         (add(code("x = 1")), "code cell 6 (x = 1)"),
-        (add(code("y = 1", tags=["hide-input"]), code("x = 1")), "cell 7 (x ="),
+        (
+            add(code("y = 1", tags=["hide-input"]), code("x = 1")),
+            "cell 7 (x =",
+        ),
     ],
     rules.code_cells_are_short: [
         (runs("x = 1\n" * 26), "26 lines"),
@@ -165,7 +180,10 @@ BROKEN = {
     ],
     rules.numbers_are_short: [
         (prints("0.3333333"), "0.3333333"),
-        (change(DRAW, outputs=[shown(plain="[1.5, 12.345678]")]), "12.345678"),
+        (
+            change(DRAW, outputs=[shown(plain="[1.5, 12.345678]")]),
+            "12.345678",
+        ),
         (prints("1.2345678e-9"), "1.2345678e-9"),
     ],
     rules.figures_are_described: [
@@ -215,11 +233,17 @@ BROKEN = {
         (prints("2026-01-02T03:04"), "2026-01-02T03:04"),
         (prints("Jan  2 03:04"), "Jan  2 03:04"),
         (runs("open('/home/ada/x')"), "/home/"),
-        (change(DRAW, metadata={"run": "2026-01-02T03:04:05"}), "2026-01-02"),
+        (
+            change(DRAW, metadata={"run": "2026-01-02T03:04:05"}),
+            "2026-01-02",
+        ),
         (lambda nb: nb["metadata"].update(path="/tmp/x"), "/tmp/"),
     ],
     rules.kernel_is_python3: [
-        (lambda nb: nb["metadata"]["kernelspec"].update(name="venv"), "venv"),
+        (
+            lambda nb: nb["metadata"]["kernelspec"].update(name="venv"),
+            "venv",
+        ),
         (lambda nb: nb["metadata"].clear(), "None"),
     ],
     rules.attnlib_is_installed: [
@@ -235,7 +259,10 @@ BROKEN = {
         (runs("numpy.random.seed(1)"), "np.random.seed"),
         (runs("import random"), "random"),
         (runs("from random import choice"), "random"),
-        (runs("from numpy.random import normal\nimport secrets"), "secrets"),
+        (
+            runs("from numpy.random import normal\nimport secrets"),
+            "secrets",
+        ),
     ],
 }
 
@@ -285,7 +312,10 @@ def test_a_broken_notebook_breaks_the_rule(rule, damage, found):
 
 
 def test_a_page_that_argues_nothing_may_be_short(tmp_path):
-    for name, expected in (("01-x", ["prose_has_its_length"]), ("index", [])):
+    for name, expected in (
+        ("01-x", ["prose_has_its_length"]),
+        ("index", []),
+    ):
         path = tmp_path / f"{name}.ipynb"
         nb = sound()
         nb["cells"][0]["source"] = "Few words are here."
