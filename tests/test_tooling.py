@@ -1,0 +1,139 @@
+"""The commands around the book: what they answer where they cannot run, and who calls them."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from working_tree import ROOT
+
+MAKEFILE = (ROOT / "Makefile").read_text()
+WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
+
+
+@pytest.fixture
+def clone(tmp_path):
+    """What `make lint` reads, in a folder of its own."""
+    (tmp_path / "scripts").mkdir()
+    for name in ("Makefile", "constraints.txt", "scripts/make_venv.py"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    return tmp_path
+
+
+def run(*command, cwd, **environment):
+    """A command's exit status and what it printed, free of the make that runs the tests."""
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS"))}
+    done = subprocess.run(
+        command,
+        cwd=cwd,
+        env=inherited | environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    return done.returncode, done.stdout
+
+
+def make_venv(clone, change="", **environment):
+    """Run the script in a Python that was changed beforehand."""
+    script = f"import runpy, sys\n{change}\nrunpy.run_path(sys.argv[0], run_name='__main__')"
+    launch = "import sys; sys.argv[:] = sys.argv[1:]; " + f"exec({script!r})"
+    arguments = ("scripts/make_venv.py", ".venv", "attnlib-no-such-package")
+    return run(sys.executable, "-c", launch, *arguments, cwd=clone, **environment)
+
+
+# --- one line that says what to do ------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "environment", "answer"),
+    [
+        ("sys.version_info = (3, 10, 4)", {}, r"needs Python 3\.11 or newer and this is 3\.10\.4"),
+        ("sys.modules['ensurepip'] = None", {}, "no venv module: apt-get install python3-venv"),
+        ("", {"PATH": "/nowhere"}, "git was not found: install it"),
+    ],
+)
+def test_a_missing_prerequisite(clone, change, environment, answer):
+    status, said = make_venv(clone, change, **environment)
+    assert status and re.search(answer, said)
+    assert said.count("\n") == 1
+    assert not (clone / ".venv").exists()
+
+
+def test_no_python(clone):
+    status, said = run("make", "lint", "PYTHON=python3.0", cwd=clone)
+    assert status and said.startswith("python3.0 was not found: install Python 3.11 or newer")
+
+
+def test_no_network(clone):
+    python = clone / ".venv/bin/python"  # of an environment that is there: to make one takes long
+    python.parent.mkdir(parents=True)
+    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    python.chmod(0o755)
+    (clone / ".venv/dev.installed").touch()
+    nowhere = {"PIP_CONFIG_FILE": os.devnull, "PIP_INDEX_URL": "http://127.0.0.1:9/simple"}
+    status, said = make_venv(clone, PIP_RETRIES="1", **nowhere)
+    assert status and "index cannot be reached: check the network" in said.splitlines()[-1]
+    assert "connection broken by" in (clone / ".venv/install.log").read_text()
+
+
+def test_an_environment_that_moved_is_made_anew(clone):
+    mark = clone / ".venv-lint/ruff.installed"
+    mark.parent.mkdir()
+    mark.write_text(f"{clone}\n")
+    assert "make_venv" not in run("make", "-n", "lint", cwd=clone)[1]
+    mark.write_text(f"{clone.parent}\n")
+    assert "make_venv" in run("make", "-n", "lint", cwd=clone)[1]
+    assert not mark.exists()  # without it, make_venv.py clears the folder
+
+
+# --- the lock, the workflows --------------------------------------------------------------
+
+
+def test_the_lock_follows_pyproject():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = project["dependencies"] + sum(project["optional-dependencies"].values(), [])
+    lock = {}
+    for line in (ROOT / "constraints.txt").read_text().splitlines():
+        if pin := re.match(r"([\w.-]+)==([^ ]+)", line):
+            lock.setdefault(pin[1], []).append(pin[2])
+    wanted = [Requirement(line) for line in wanted]
+    assert {r.name for r in wanted} - lock.keys() == {"torch"}, "run scripts/lock.sh"
+    for r in wanted:
+        assert all(r.specifier.contains(version) for version in lock.get(r.name, [])), str(r)
+
+
+def jobs(path):
+    return yaml.safe_load(path.read_text())["jobs"].items()
+
+
+def commands(path):
+    """Every command of a workflow, for each row of its matrix."""
+    for _, job in jobs(path):
+        for row in job.get("strategy", {}).get("matrix", {}).get("include", [{}]):
+            for step in job["steps"]:
+                text = step.get("run", "")
+                yield re.sub(r"\$\{\{ matrix\.(\w+) \}\}", lambda m, row=row: row[m[1]], text)
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_workflows_call_what_exists(path):
+    targets = set(re.findall(r"^([a-z]+):", MAKEFILE, re.MULTILINE))
+    called = "\n".join(commands(path))
+    made = " ".join(re.findall(r"^(?:.*&& )?make ([a-z ]+)$", called, re.MULTILINE)).split()
+    assert made and set(made) <= targets
+    for script in re.findall(r"[\w./]*(?:\.ci/|scripts/)[\w./]+", called):
+        assert os.access(ROOT / script, os.X_OK), script
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_workflows_end_and_pin_their_actions(path):
+    for name, job in jobs(path):
+        assert job["timeout-minutes"] <= 60, name
+        for step in job["steps"]:
+            assert re.fullmatch(r"[\w-]+/[\w-]+@v\d+", step.get("uses", "a/a@v1")), step
