@@ -92,6 +92,7 @@ def dot_product_scores(
     """
     query, key, dtype = computing(query=query, key=key, min_ndim=2)
     scale = _scale(scale, query, key)
+    query, key = _broadcast_lead(query=query, key=key)
     scores = (scale * query) @ np.swapaxes(key, -1, -2)
     return scores.astype(dtype, copy=False)
 
@@ -243,7 +244,8 @@ def scaled_dot_product_attention(
         query=query, key=key, value=value, min_ndim=2
     )
     scale = _scale(scale, query, key)
-    query, key, value = _broadcast_lead(query, key, value)
+    _check_lengths(key, value)
+    query, key, value = _broadcast_lead(query=query, key=key, value=value)
     output = np.empty(query.shape[:-1] + value.shape[-1:], query.dtype)
     for head, rows, cols, weights, total in _row_blocks(
         query, key, value, attn_mask, is_causal, scale
@@ -294,7 +296,8 @@ def scaled_dot_product_attention_vjp(
         query=query, key=key, value=value, min_ndim=2
     )
     scale = _scale(scale, query, key)
-    query, key, value = _broadcast_lead(query, key, value)
+    _check_lengths(key, value)
+    query, key, value = _broadcast_lead(query=query, key=key, value=value)
     grad_output = floating("grad_output", grad_output, 2)
     expected = query.shape[:-1] + value.shape[-1:]
     if grad_output.shape != expected:
@@ -415,22 +418,24 @@ def _scale(scale: float | None, query: Array, key: Array) -> float:
     return finite_number("scale", scale, minimum=0)
 
 
-def _broadcast_lead(query: Array, key: Array, value: Array) -> list[Array]:
-    """The three with their leading axes broadcast against each other."""
+def _broadcast_lead(**named: Array) -> list[Array]:
+    """The named arrays with their leading axes broadcast against each other."""
+    try:
+        lead = np.broadcast_shapes(*(x.shape[:-2] for x in named.values()))
+    except ValueError:
+        shapes = ", ".join(f"{name} {x.shape}" for name, x in named.items())
+        raise ValueError(
+            f"leading axes (batch, heads) do not broadcast: {shapes}"
+        ) from None
+    return [np.broadcast_to(x, lead + x.shape[-2:]) for x in named.values()]
+
+
+def _check_lengths(key: Array, value: Array) -> None:
     if value.shape[-2] != key.shape[-2]:
         raise ValueError(
             "key and value must have one length, "
             f"got shapes {key.shape} and {value.shape}"
         )
-    arrays = query, key, value
-    try:
-        lead = np.broadcast_shapes(*(x.shape[:-2] for x in arrays))
-    except ValueError:
-        raise ValueError(
-            "leading axes (batch, heads) do not broadcast: query "
-            f"{query.shape}, key {key.shape}, value {value.shape}"
-        ) from None
-    return [np.broadcast_to(x, lead + x.shape[-2:]) for x in arrays]
 
 
 def _broadcast_mask(
@@ -474,7 +479,8 @@ def _all_finite(
     product = _largest(value)
     if grad_output is not None:
         product *= _largest(grad_output) * value.shape[-1]
-    return max(score, product) < np.finfo(query.dtype).max
+    largest = float(np.finfo(query.dtype).max)
+    return score < largest and product < largest  # False for NaN
 
 
 def _unbroadcast(grad: Array, shape: tuple[int, ...]) -> Array:

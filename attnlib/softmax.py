@@ -34,7 +34,7 @@ def softmax(x: ArrayLike, axis: int = -1) -> Array:
 
     Notes
     -----
-    The largest logit is subtracted first, so no finite input overflows. A logit
+    The largest logit is subtracted first, so no exponential overflows. A logit
     of -inf gets weight 0. A slice that holds NaN or +inf, or nothing but -inf,
     gives NaN, with numpy's warning where it computed inf - inf.
 

@@ -26,6 +26,8 @@ from attnlib import (
 )
 
 pytestmark = pytest.mark.filterwarnings("error")
+# Around a test that computes with infinities: there numpy warns, as it should.
+QUIET = np.errstate(over="ignore", invalid="ignore", divide="ignore")
 
 STORED = torch_reference("attention")
 NAMES = ("query", "key", "value", "attn_mask")
@@ -52,8 +54,12 @@ def compare_with(arrays, options):
     inputs = {name: arrays[name] for name in NAMES if name in arrays}
     dtype = inputs["query"].dtype
     output = scaled_dot_product_attention(**inputs, **options)
-    grads = scaled_dot_product_attention_vjp(arrays["grad_output"], **inputs, **options)
-    for name, actual in zip(("output", *GRADIENTS), (output, *grads), strict=True):
+    grads = scaled_dot_product_attention_vjp(
+        arrays["grad_output"], **inputs, **options
+    )
+    for name, actual in zip(
+        ("output", *GRADIENTS), (output, *grads), strict=True
+    ):
         assert actual.dtype == dtype, name
         close(actual, arrays[name], dtype, factor=10)
 
@@ -75,7 +81,9 @@ def test_the_stored_results_are_what_torch_gives_here():
         if kind == "attention":
             case, _, argument = case_and_name.rpartition("/")
             close(
-                STORED[case][0][argument], array, array.dtype if array.dtype != bool else "float64"
+                STORED[case][0][argument],
+                array,
+                array.dtype if array.dtype != bool else "float64",
             )
 
 
@@ -85,7 +93,9 @@ def test_the_stored_results_are_what_torch_gives_here():
 @pytest.mark.parametrize("is_causal", [False, True])
 def test_lengths_around_a_block_equal_torch_live(length, is_causal, dtype):
     q, k, v, grad = normal(4, 2, length, 16, dtype=dtype)
-    expected = script("make_torch_reference").torch_attention(q, k, v, grad, is_causal=is_causal)
+    expected = script("make_torch_reference").torch_attention(
+        q, k, v, grad, is_causal=is_causal
+    )
     compare_with({"query": q, "key": k, "value": v, "grad_output": grad, **expected},
                  {"is_causal": is_causal})  # fmt: skip
 
@@ -95,7 +105,9 @@ def test_float16_equals_torch_in_half_precision_live():
     import torch
 
     q, k, v = normal(3, 1, 2, 6, 8, dtype=np.float16)
-    theirs = torch.nn.functional.scaled_dot_product_attention(*map(torch.tensor, (q, k, v)))
+    theirs = torch.nn.functional.scaled_dot_product_attention(
+        *map(torch.tensor, (q, k, v))
+    )
     close(scaled_dot_product_attention(q, k, v), theirs.numpy(), "float16")
 
 
@@ -115,11 +127,15 @@ def calls(draw, dtypes=("float16", "float32", "float64"), largest=4.0):
     def drawn(length, width, size):
         own = tuple(n if draw(st.booleans()) else 1 for n in lead)
         own = own[draw(st.integers(0, len(own))) :]
-        return np.clip(rng.normal(size=own + (length, width)) * size, -1e4, 1e4).astype(dtype)
+        return np.clip(
+            rng.normal(size=own + (length, width)) * size, -1e4, 1e4
+        ).astype(dtype)
 
     args = [
         drawn(n, w, s)
-        for n, w, s in zip((queries, keys, keys), (d_k, d_k, d_v), sizes, strict=True)
+        for n, w, s in zip(
+            (queries, keys, keys), (d_k, d_k, d_v), sizes, strict=True
+        )
     ]
     mask = None
     kind = draw(st.sampled_from(["none", "bool", "additive", "rows"]))
@@ -136,7 +152,9 @@ def calls(draw, dtypes=("float16", "float32", "float64"), largest=4.0):
 
 def score_error(query, key, scale):
     """Bound of the rounding error of one score, in the dtype that the scores are computed in."""
-    q, k = (np.abs(np.asarray(x, float)).max(initial=0) for x in (query, key))
+    q, k = (
+        np.abs(np.asarray(x, float)).max(initial=0) for x in (query, key)
+    )
     d = query.shape[-1]
     eps = np.finfo(np.promote_types(query.dtype, np.float32)).eps
     return eps * q * k * d * (d + 3) * (d**-0.5 if scale is None else scale)
@@ -152,8 +170,12 @@ def test_any_call_equals_the_textbook_within_its_rounding(call):
     assert output.dtype == q.dtype and output.shape == expected.shape
     assert np.isfinite(output).all()
     # A score wrong by δ moves a weight by a factor within exp(±2δ); a weight is at most 1.
-    factor = min(2, np.expm1(min(1, 2 * score_error(q, k, options["scale"]))))
-    tolerance = np.abs(v.astype(float)).max(initial=0) * (factor + 20 * np.finfo(q.dtype).eps)
+    factor = min(
+        2, np.expm1(min(1, 2 * score_error(q, k, options["scale"])))
+    )
+    tolerance = np.abs(v.astype(float)).max(initial=0) * (
+        factor + 20 * np.finfo(q.dtype).eps
+    )
     assert_allclose(output.astype(float), expected, rtol=0, atol=tolerance)
     for now, then in zip((q, k, v), before, strict=True):
         assert_array_equal(now, then)
@@ -182,14 +204,20 @@ def test_gradients_of_any_call_equal_the_textbook(call):
     grad = normal(*lead, q.shape[-2], v.shape[-1])
     grads = scaled_dot_product_attention_vjp(grad, q, k, v, mask, **options)
     for actual, expected in zip(
-        grads, textbook_gradients(grad, q, k, v, mask, **options), strict=True
+        grads,
+        textbook_gradients(grad, q, k, v, mask, **options),
+        strict=True,
     ):
-        close(actual, expected, factor=100 * max(1, np.abs(v).max(initial=0)))
+        close(
+            actual, expected, factor=100 * max(1, np.abs(v).max(initial=0))
+        )
 
 
 @settings(deadline=None, max_examples=60)
 @given(calls())
-def test_gradients_are_finite_at_every_magnitude_and_keep_shapes_and_dtype(call):
+def test_gradients_are_finite_at_every_magnitude_and_keep_shapes_and_dtype(
+    call,
+):
     (q, k, v), mask, options = call
     lead = np.broadcast_shapes(*(x.shape[:-2] for x in (q, k, v)))
     grad = np.full(lead + (q.shape[-2], v.shape[-1]), 1e-4, q.dtype)
@@ -197,23 +225,36 @@ def test_gradients_are_finite_at_every_magnitude_and_keep_shapes_and_dtype(call)
     for x, g in zip((q, k, v), grads, strict=True):
         assert g.shape == x.shape and g.dtype == q.dtype
         # In float16 a gradient may be larger than the largest number.
-        assert not np.isnan(g).any() and (q.dtype == np.float16 or np.isfinite(g).all())
+        assert not np.isnan(g).any() and (
+            q.dtype == np.float16 or np.isfinite(g).all()
+        )
 
 
 @pytest.mark.parametrize("is_causal", [False, True])
 @pytest.mark.parametrize(
-    "lengths", [(3, 3), (4, 4), (5, 5), (9, 9), (9, 4), (4, 9), (9, 7), (5, 12)]
+    "lengths",
+    [(3, 3), (4, 4), (5, 5), (9, 9), (9, 4), (4, 9), (9, 7), (5, 12)],
 )
 @pytest.mark.parametrize("mask", [None, "bool", "additive"])
-def test_blocks_of_four_rows_equal_the_textbook(monkeypatch, lengths, is_causal, mask):
+def test_blocks_of_four_rows_equal_the_textbook(
+    monkeypatch, lengths, is_causal, mask
+):
     monkeypatch.setattr(attention, "BLOCK", 4)
-    q, k, v = normal(2, lengths[0], 3), normal(2, lengths[1], 3, seed=1), normal(lengths[1], 2)
+    q, k, v = (
+        normal(2, lengths[0], 3),
+        normal(2, lengths[1], 3, seed=1),
+        normal(lengths[1], 2),
+    )
     keep = normal(2, *lengths, seed=2) > 0
-    mask = {"bool": keep, "additive": np.where(keep, 0.5, -np.inf)}.get(mask)
+    mask = {"bool": keep, "additive": np.where(keep, 0.5, -np.inf)}.get(
+        mask
+    )
     grad = normal(2, lengths[0], 2, seed=3)
     close(scaled_dot_product_attention(q, k, v, mask, is_causal=is_causal),
           textbook_attention(q, k, v, mask, is_causal=is_causal))  # fmt: skip
-    grads = scaled_dot_product_attention_vjp(grad, q, k, v, mask, is_causal=is_causal)
+    grads = scaled_dot_product_attention_vjp(
+        grad, q, k, v, mask, is_causal=is_causal
+    )
     expected = textbook_gradients(grad, q, k, v, mask, is_causal)
     for actual, wanted in zip(grads, expected, strict=True):
         close(actual, wanted, factor=10)
@@ -225,20 +266,30 @@ def test_lengths_around_a_real_block_equal_the_textbook(length, is_causal):
     q, k, v, grad = normal(4, 2, length, 8)
     close(scaled_dot_product_attention(q, k, v, is_causal=is_causal),
           textbook_attention(q, k, v, is_causal=is_causal), factor=10)  # fmt: skip
-    grads = scaled_dot_product_attention_vjp(grad, q, k, v, is_causal=is_causal)
+    grads = scaled_dot_product_attention_vjp(
+        grad, q, k, v, is_causal=is_causal
+    )
     for actual, expected in zip(
-        grads, textbook_gradients(grad, q, k, v, is_causal=is_causal), strict=True
+        grads,
+        textbook_gradients(grad, q, k, v, is_causal=is_causal),
+        strict=True,
     ):
         close(actual, expected, factor=10)
 
 
 def test_views_and_read_only_arrays_do():
-    q, k, v, grad = (np.swapaxes(normal(4, 5, 2, seed=s), 0, 1) for s in range(4))
+    q, k, v, grad = (
+        np.swapaxes(normal(4, 5, 2, seed=s), 0, 1) for s in range(4)
+    )
     for x in (q, k, v, grad):
         x.setflags(write=False)
-    close(scaled_dot_product_attention(q, k, v), textbook_attention(q, k, v))
+    close(
+        scaled_dot_product_attention(q, k, v), textbook_attention(q, k, v)
+    )
     grads = scaled_dot_product_attention_vjp(grad, q, k, v)
-    for actual, expected in zip(grads, textbook_gradients(grad, q, k, v), strict=True):
+    for actual, expected in zip(
+        grads, textbook_gradients(grad, q, k, v), strict=True
+    ):
         close(actual, expected)
 
 
@@ -248,17 +299,32 @@ def test_views_and_read_only_arrays_do():
 @pytest.mark.parametrize("scale", [None, 1.0, 0.3])
 @pytest.mark.parametrize("mask", [None, "bool", "additive"])
 @pytest.mark.parametrize("is_causal", [False, True])
-@pytest.mark.parametrize("leads", [((), (), ()), ((2, 3), (1, 3), (3,)), ((1,), (2,), ())])
+@pytest.mark.parametrize(
+    "leads", [((), (), ()), ((2, 3), (1, 3), (3,)), ((1,), (2,), ())]
+)
 def test_gradients_equal_finite_differences(leads, is_causal, mask, scale):
-    shapes = [lead + s for lead, s in zip(leads, [(5, 3), (6, 3), (6, 2)], strict=True)]
-    arrays = {n: normal(*s, seed=i) for i, (n, s) in enumerate(zip(NAMES[:3], shapes, strict=True))}
+    shapes = [
+        lead + s
+        for lead, s in zip(leads, [(5, 3), (6, 3), (6, 2)], strict=True)
+    ]
+    arrays = {
+        n: normal(*s, seed=i)
+        for i, (n, s) in enumerate(zip(NAMES[:3], shapes, strict=True))
+    }
     keep = normal(5, 6, seed=7) > -0.5
-    mask = {"bool": keep, "additive": np.where(keep, normal(5, 6), -np.inf)}.get(mask)
+    mask = {
+        "bool": keep,
+        "additive": np.where(keep, normal(5, 6), -np.inf),
+    }.get(mask)
     options = {"attn_mask": mask, "is_causal": is_causal, "scale": scale}
-    grad = normal(*scaled_dot_product_attention(**arrays, **options).shape, seed=8)
+    grad = normal(
+        *scaled_dot_product_attention(**arrays, **options).shape, seed=8
+    )
 
     def loss(**arrays):
-        return np.sum(grad * scaled_dot_product_attention(**arrays, **options))
+        return np.sum(
+            grad * scaled_dot_product_attention(**arrays, **options)
+        )
 
     grads = scaled_dot_product_attention_vjp(grad, **arrays, **options)
     for name, g in zip(arrays, grads, strict=True):
@@ -276,23 +342,34 @@ def test_scores_are_scaled_dot_products_one_row_for_each_query():
     scores = dot_product_scores(q, k, scale=0.7)
     assert scores.shape == (2, 5, 4, 5)
     for b, h, i, j in np.ndindex(scores.shape):
-        assert scores[b, h, i, j] == pytest.approx(0.7 * (q[b, 0, i] @ k[h, j]), abs=1e-14)
+        assert scores[b, h, i, j] == pytest.approx(
+            0.7 * (q[b, 0, i] @ k[h, j]), abs=1e-14
+        )
 
 
 def test_no_scale_is_the_inverse_root_of_the_width_of_the_keys():
     q, k, v = normal(4, 9), normal(6, 9), normal(6, 2)
     close(dot_product_scores(q, k), q @ k.T / 3)
-    close(scaled_dot_product_attention(q, k, v), scaled_dot_product_attention(q, k, v, scale=1 / 3))
+    close(
+        scaled_dot_product_attention(q, k, v),
+        scaled_dot_product_attention(q, k, v, scale=1 / 3),
+    )
 
 
 def test_weights_are_the_softmax_of_the_scores():
     q, k = normal(2, 4, 9), normal(2, 6, 9)
-    close(attention_weights(q, k, scale=2), softmax(dot_product_scores(q, k, scale=2)))
+    close(
+        attention_weights(q, k, scale=2),
+        softmax(dot_product_scores(q, k, scale=2)),
+    )
 
 
 def test_scale_zero_takes_the_mean_of_the_values():
     q, k, v = normal(4, 3), normal(6, 3), normal(6, 2)
-    close(scaled_dot_product_attention(q, k, v, scale=0), np.tile(v.mean(axis=0), (4, 1)))
+    close(
+        scaled_dot_product_attention(q, k, v, scale=0),
+        np.tile(v.mean(axis=0), (4, 1)),
+    )
 
 
 def test_a_finite_scaled_score_does_not_overflow_on_the_way():
@@ -301,20 +378,29 @@ def test_a_finite_scaled_score_does_not_overflow_on_the_way():
     scores = dot_product_scores(q, k, scale=1e-40)
     assert_allclose(scores, [[9, 3], [0, 0]], rtol=1e-4)
     weight = 1 / (1 + np.exp(-6))
-    output = scaled_dot_product_attention(q, k, np.float32([[1], [0]]), scale=1e-40)
+    output = scaled_dot_product_attention(
+        q, k, np.float32([[1], [0]]), scale=1e-40
+    )
     assert_allclose(output, [[weight], [0.5]], rtol=1e-3)
 
 
 def test_float16_is_computed_in_float32():
-    q, k = np.full((1, 4), 200, np.float16), np.full((1, 4), 200, np.float16)
+    q, k = (
+        np.full((1, 4), 200, np.float16),
+        np.full((1, 4), 200, np.float16),
+    )
     k = np.concatenate([k, -k])  # q·k = ±160000, beyond float16's 65504
     output = scaled_dot_product_attention(q, k, np.float16([[1], [2]]))
     assert output.dtype == np.float16
     assert_array_equal(output, [[1]])
     # Rounding happens once, at the end.
     q, k, v = normal(3, 40, 16, dtype=np.float16)
-    wide = scaled_dot_product_attention(*(x.astype(np.float32) for x in (q, k, v)))
-    assert_array_equal(scaled_dot_product_attention(q, k, v), wide.astype(np.float16))
+    wide = scaled_dot_product_attention(
+        *(x.astype(np.float32) for x in (q, k, v))
+    )
+    assert_array_equal(
+        scaled_dot_product_attention(q, k, v), wide.astype(np.float16)
+    )
 
 
 def test_the_common_dtype_is_returned():
@@ -332,25 +418,38 @@ def test_the_common_dtype_is_returned():
 
 def test_causal_is_aligned_at_the_top_left():
     for length, source in [(3, 5), (4, 4), (5, 3)]:
-        weights = attention_weights(np.zeros((length, 1)), np.zeros((source, 1)), is_causal=True)
+        weights = attention_weights(
+            np.zeros((length, 1)), np.zeros((source, 1)), is_causal=True
+        )
         for i in range(length):
             seen = min(i + 1, source)
-            close(weights[i], np.r_[np.full(seen, 1 / seen), np.zeros(source - seen)])
+            close(
+                weights[i],
+                np.r_[np.full(seen, 1 / seen), np.zeros(source - seen)],
+            )
 
 
 def test_a_mask_and_causal_combine():
-    keep = np.array([[True, True, True], [False, True, True], [True, True, False]])
-    weights = attention_weights(np.zeros((3, 1)), np.zeros((3, 1)), keep, is_causal=True)
+    keep = np.array(
+        [[True, True, True], [False, True, True], [True, True, False]]
+    )
+    weights = attention_weights(
+        np.zeros((3, 1)), np.zeros((3, 1)), keep, is_causal=True
+    )
     close(weights, np.array([[1, 0, 0], [0, 1, 0], [0.5, 0.5, 0]]))
 
 
 def test_an_additive_mask_is_added_after_scaling():
     bias = np.log([[1.0, 3.0]])
-    weights = attention_weights(np.zeros((1, 4)), np.zeros((2, 4)), bias, scale=0.01)
+    weights = attention_weights(
+        np.zeros((1, 4)), np.zeros((2, 4)), bias, scale=0.01
+    )
     close(weights, np.array([[0.25, 0.75]]))
 
 
-@pytest.mark.parametrize("mask", [np.zeros((3, 4), bool), np.full((3, 4), -np.inf)])
+@pytest.mark.parametrize(
+    "mask", [np.zeros((3, 4), bool), np.full((3, 4), -np.inf)]
+)
 def test_a_fully_masked_row_gives_zero_and_finite_gradients(mask):
     mask[0] = 1
     q, k, v, grad = normal(3, 2), normal(4, 2), normal(4, 5), normal(3, 5)
@@ -362,7 +461,9 @@ def test_a_fully_masked_row_gives_zero_and_finite_gradients(mask):
     assert_array_equal(grads[0][1:], 0)
     # The masked rows give nothing to keys and values either.
     for g, alone in zip(
-        grads[1:], scaled_dot_product_attention_vjp(grad[:1], q[:1], k, v)[1:], strict=True
+        grads[1:],
+        scaled_dot_product_attention_vjp(grad[:1], q[:1], k, v)[1:],
+        strict=True,
     ):
         close(g, alone)
 
@@ -371,9 +472,12 @@ def test_a_fully_masked_row_gives_zero_and_finite_gradients(mask):
 def test_without_keys_the_output_is_zero(is_causal):
     q, k, v = normal(2, 3, 4), np.empty((2, 0, 4)), np.empty((2, 0, 5))
     assert_array_equal(
-        scaled_dot_product_attention(q, k, v, is_causal=is_causal), np.zeros((2, 3, 5))
+        scaled_dot_product_attention(q, k, v, is_causal=is_causal),
+        np.zeros((2, 3, 5)),
     )
-    grads = scaled_dot_product_attention_vjp(np.ones((2, 3, 5)), q, k, v, is_causal=is_causal)
+    grads = scaled_dot_product_attention_vjp(
+        np.ones((2, 3, 5)), q, k, v, is_causal=is_causal
+    )
     assert_array_equal(grads[0], np.zeros((2, 3, 4)))
     assert grads[1].shape == (2, 0, 4) and grads[2].shape == (2, 0, 5)
 
@@ -381,8 +485,12 @@ def test_without_keys_the_output_is_zero(is_causal):
 @pytest.mark.parametrize("is_causal", [False, True])
 def test_without_queries_the_output_is_empty(is_causal):
     q, k, v = np.empty((2, 0, 4)), normal(2, 3, 4), normal(2, 3, 5)
-    assert scaled_dot_product_attention(q, k, v, is_causal=is_causal).shape == (2, 0, 5)
-    grads = scaled_dot_product_attention_vjp(np.empty((2, 0, 5)), q, k, v, is_causal=is_causal)
+    assert scaled_dot_product_attention(
+        q, k, v, is_causal=is_causal
+    ).shape == (2, 0, 5)
+    grads = scaled_dot_product_attention_vjp(
+        np.empty((2, 0, 5)), q, k, v, is_causal=is_causal
+    )
     assert grads[0].shape == (2, 0, 4)
     assert_array_equal(grads[1], np.zeros((2, 3, 4)))
 
@@ -392,7 +500,10 @@ def test_without_queries_the_output_is_empty(is_causal):
 
 def poisoned(name, amount):
     """Arguments of length 9 with one entry of `name` at key 7 (of `grad_output` at row 5)."""
-    arrays = {n: normal(9, 2, seed=i) for i, n in enumerate(("query", "key", "value"))}
+    arrays = {
+        n: normal(9, 2, seed=i)
+        for i, n in enumerate(("query", "key", "value"))
+    }
     arrays["grad_output"] = normal(9, 2, seed=5)
     if name == "attn_mask":
         arrays["attn_mask"] = np.zeros((9, 9))
@@ -402,16 +513,26 @@ def poisoned(name, amount):
     return arrays
 
 
-@pytest.mark.parametrize("name", ["query", "key", "value", "attn_mask", "grad_output"])
+@pytest.mark.parametrize(
+    "name", ["query", "key", "value", "attn_mask", "grad_output"]
+)
 @pytest.mark.parametrize("amount", [np.nan, np.inf, -np.inf, 1e308])
-def test_what_stands_in_the_future_does_not_depend_on_the_block(monkeypatch, name, amount):
+@QUIET
+def test_what_stands_in_the_future_does_not_depend_on_the_block(
+    monkeypatch, name, amount
+):
     arrays = poisoned(name, amount)
     inputs = {n: x for n, x in arrays.items() if n != "grad_output"}
     answers = []
     for size in (256, 4, 3, 1):
         monkeypatch.setattr(attention, "BLOCK", size)
         output = scaled_dot_product_attention(**inputs, is_causal=True)
-        answers.append([output, *scaled_dot_product_attention_vjp(**arrays, is_causal=True)])
+        answers.append(
+            [
+                output,
+                *scaled_dot_product_attention_vjp(**arrays, is_causal=True),
+            ]
+        )
     for answer in answers[1:]:
         for actual, expected in zip(answer, answers[0], strict=True):
             assert_allclose(actual, expected, rtol=1e-12, atol=1e-12)
@@ -427,7 +548,11 @@ def test_nan_behind_a_mask_stays_nan(name, mask):
     """
     arrays = poisoned(name, np.nan)
     del arrays["grad_output"]
-    options = {"is_causal": True} if mask == "causal" else {"attn_mask": np.tri(9, dtype=bool)}
+    options = (
+        {"is_causal": True}
+        if mask == "causal"
+        else {"attn_mask": np.tri(9, dtype=bool)}
+    )
     output = scaled_dot_product_attention(**arrays, **options)
     assert np.isnan(output[:, 0]).all()
     assert np.isnan(output[:, 1]).all() == (name == "key")
@@ -440,9 +565,12 @@ def test_nan_behind_a_boolean_mask_is_nan_where_torch_has_it(name):
     arrays = {**poisoned(name, np.nan), "attn_mask": np.tri(9, dtype=bool)}
     expected = maker.torch_attention(**arrays)["output"]
     del arrays["grad_output"]
-    assert_array_equal(np.isnan(scaled_dot_product_attention(**arrays)), np.isnan(expected))
+    assert_array_equal(
+        np.isnan(scaled_dot_product_attention(**arrays)), np.isnan(expected)
+    )
 
 
+@QUIET
 def test_an_infinite_score_gives_nan_in_its_row_only():
     q, k, v = np.ones((2, 1)), np.array([[1.0], [np.inf]]), np.ones((2, 1))
     output = scaled_dot_product_attention(q * [[1], [-1]], k, v)
@@ -460,7 +588,9 @@ def test_working_memory_is_a_block_of_rows(backward, is_causal):
     tracemalloc.start()
     try:
         if backward:
-            scaled_dot_product_attention_vjp(v, q, k, v, is_causal=is_causal)
+            scaled_dot_product_attention_vjp(
+                v, q, k, v, is_causal=is_causal
+            )
         else:
             scaled_dot_product_attention(q, k, v, is_causal=is_causal)
         peak = tracemalloc.get_traced_memory()[1]
@@ -476,10 +606,19 @@ def test_working_memory_is_a_block_of_rows(backward, is_causal):
 @pytest.mark.parametrize(
     "shapes, message",
     [
-        [((4, 3), (5, 2), (5, 2)), r"query and key .*\(4, 3\) and \(5, 2\)"],
+        [
+            ((4, 3), (5, 2), (5, 2)),
+            r"query and key .*\(4, 3\) and \(5, 2\)",
+        ],
         [((4, 0), (5, 0), (5, 2)), r"d_k ≥ 1.*\(4, 0\) and \(5, 0\)"],
-        [((4, 3), (5, 3), (6, 2)), r"key and value .*\(5, 3\) and \(6, 2\)"],
-        [((2, 4, 3), (3, 5, 3), (5, 2)), r"query \(2, 4, 3\), key \(3, 5, 3\)"],
+        [
+            ((4, 3), (5, 3), (6, 2)),
+            r"key and value .*\(5, 3\) and \(6, 2\)",
+        ],
+        [
+            ((2, 4, 3), (3, 5, 3), (5, 2)),
+            r"query \(2, 4, 3\), key \(3, 5, 3\)",
+        ],
         [((3,), (5, 3), (5, 2)), r"query .*\(3,\)"],
         [((4, 3), (5, 3), (5,)), r"value .*\(5,\)"],
     ],
@@ -489,19 +628,27 @@ def test_shapes_that_do_not_fit_are_named(shapes, message):
         scaled_dot_product_attention(*(np.zeros(s) for s in shapes))
 
 
-@pytest.mark.parametrize("mask", [np.zeros((4, 5), int), np.zeros((4, 5), complex)])
+@pytest.mark.parametrize(
+    "mask", [np.zeros((4, 5), int), np.zeros((4, 5), complex)]
+)
 def test_a_mask_is_boolean_or_floating(mask):
     with pytest.raises(TypeError, match=f"attn_mask .*{mask.dtype}"):
-        scaled_dot_product_attention(np.zeros((4, 3)), np.zeros((5, 3)), np.zeros((5, 2)), mask)
+        scaled_dot_product_attention(
+            np.zeros((4, 3)), np.zeros((5, 3)), np.zeros((5, 2)), mask
+        )
 
 
 @pytest.mark.parametrize("shape", [(5, 4), (2, 4, 5), (6,)])
 def test_a_mask_fits_the_scores(shape):
     with pytest.raises(ValueError, match=r"attn_mask of shape .*\(4, 5\)"):
-        attention_weights(np.zeros((4, 3)), np.zeros((5, 3)), np.ones(shape, bool))
+        attention_weights(
+            np.zeros((4, 3)), np.zeros((5, 3)), np.ones(shape, bool)
+        )
 
 
 def test_grad_output_has_the_shape_of_the_output():
     q, k, v = np.zeros((2, 4, 3)), np.zeros((5, 3)), np.zeros((5, 6))
-    with pytest.raises(ValueError, match=r"grad_output .*\(2, 4, 6\), got \(4, 6\)"):
+    with pytest.raises(
+        ValueError, match=r"grad_output .*\(2, 4, 6\), got \(4, 6\)"
+    ):
         scaled_dot_product_attention_vjp(np.zeros((4, 6)), q, k, v)

@@ -11,9 +11,9 @@ from attnlib import (
     multi_head_attention,
     multi_head_attention_vjp,
     project,
-    running_example,
     split_heads,
 )
+from attnlib.book import running_example
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -30,7 +30,10 @@ def layer(x_shape=(2, 5, 6), d_k=2, d_v=3, d_out=7, heads=2):
     d = x_shape[-1]
     shapes = {"x": x_shape, "w_query": (d, heads * d_k), "w_key": (d, heads * d_k),
               "w_value": (d, heads * d_v), "w_output": (heads * d_v, d_out)}  # fmt: skip
-    return {name: normal(*s, seed=i) for i, (name, s) in enumerate(shapes.items())}
+    return {
+        name: normal(*s, seed=i)
+        for i, (name, s) in enumerate(shapes.items())
+    }
 
 
 # --- the whole layer -----------------------------------------------------------------
@@ -40,10 +43,18 @@ def layer(x_shape=(2, 5, 6), d_k=2, d_v=3, d_out=7, heads=2):
 def test_layer_and_gradients_equal_the_stored_ones_of_torch(case):
     arrays, options = STORED[case]
     inputs = {name: arrays[name] for name in ("x", *WEIGHTS)}
-    assert_allclose(multi_head_attention(**inputs, **options), arrays["output"], atol=1e-13)
-    grads = multi_head_attention_vjp(arrays["grad_output"], **inputs, **options)
+    assert_allclose(
+        multi_head_attention(**inputs, **options),
+        arrays["output"],
+        atol=1e-13,
+    )
+    grads = multi_head_attention_vjp(
+        arrays["grad_output"], **inputs, **options
+    )
     for name, grad in zip(inputs, grads, strict=True):
-        assert_allclose(grad, arrays[f"grad_{name}"], atol=1e-12, err_msg=name)
+        assert_allclose(
+            grad, arrays[f"grad_{name}"], atol=1e-12, err_msg=name
+        )
 
 
 @pytest.mark.needs_torch
@@ -51,11 +62,17 @@ def test_layer_and_gradients_equal_the_stored_ones_of_torch(case):
 def test_the_stored_layers_are_what_torch_gives_here(case):
     arrays, options = STORED[case]
     inputs = {name: arrays[name] for name in ("grad_output", "x", *WEIGHTS)}
-    for name, array in script("make_torch_reference").torch_layer(**inputs, **options).items():
+    for name, array in (
+        script("make_torch_reference")
+        .torch_layer(**inputs, **options)
+        .items()
+    ):
         assert_allclose(arrays[name], array, atol=1e-12, err_msg=name)
 
 
-@pytest.mark.parametrize("options", [{}, {"is_causal": True}, {"scale": 1.0}])
+@pytest.mark.parametrize(
+    "options", [{}, {"is_causal": True}, {"scale": 1.0}]
+)
 def test_layer_is_its_heads_side_by_side(options):
     arguments = layer()
     x, w_query, w_key, w_value, w_output = arguments.values()
@@ -65,7 +82,11 @@ def test_layer_is_its_heads_side_by_side(options):
         for h in range(2)
     ]  # fmt: skip
     expected = np.concatenate(heads, axis=-1) @ w_output
-    assert_allclose(multi_head_attention(**arguments, heads=2, **options), expected, atol=1e-13)
+    assert_allclose(
+        multi_head_attention(**arguments, heads=2, **options),
+        expected,
+        atol=1e-13,
+    )
 
 
 def test_default_scale_uses_the_width_of_the_head():
@@ -76,7 +97,8 @@ def test_default_scale_uses_the_width_of_the_head():
 
 @pytest.mark.parametrize("lead", [(), (2,), (2, 3)])
 @pytest.mark.parametrize(
-    "options", [{}, {"is_causal": True}, {"scale": 1.0}, {"attn_mask": "per head"}]
+    "options",
+    [{}, {"is_causal": True}, {"scale": 1.0}, {"attn_mask": "per head"}],
 )
 def test_gradients_equal_finite_differences(lead, options):
     arguments = layer(lead + (5, 6))
@@ -85,14 +107,18 @@ def test_gradients_equal_finite_differences(lead, options):
     grad = normal(*lead, 5, 7, seed=8)
 
     def loss(**arguments):
-        return np.sum(grad * multi_head_attention(**arguments, heads=2, **options))
+        return np.sum(
+            grad * multi_head_attention(**arguments, heads=2, **options)
+        )
 
     grads = multi_head_attention_vjp(grad, **arguments, heads=2, **options)
     for name, g in zip(arguments, grads, strict=True):
         assert g.shape == arguments[name].shape
         direction = normal(*g.shape, seed=10)
         expected = slope(loss, arguments, name, direction)
-        assert np.sum(g * direction) == pytest.approx(expected, rel=1e-6, abs=1e-7), name
+        assert np.sum(g * direction) == pytest.approx(
+            expected, rel=1e-6, abs=1e-7
+        ), name
 
 
 def test_a_mask_may_differ_between_heads():
@@ -100,14 +126,23 @@ def test_a_mask_may_differ_between_heads():
     mask = np.ones((2, 5, 5), bool)
     mask[1] = False  # the second head says nothing
     output = multi_head_attention(**arguments, heads=2, attn_mask=mask)
-    first = {**arguments, "w_output": np.vstack([arguments["w_output"][:3], np.zeros((3, 7))])}
-    assert_allclose(output, multi_head_attention(**first, heads=2), atol=1e-14)
+    first = {
+        **arguments,
+        "w_output": np.vstack(
+            [arguments["w_output"][:3], np.zeros((3, 7))]
+        ),
+    }
+    assert_allclose(
+        output, multi_head_attention(**first, heads=2), atol=1e-14
+    )
 
 
 def test_empty_sequences_pass_through():
     arguments = layer((2, 0, 6))
     assert multi_head_attention(**arguments, heads=2).shape == (2, 0, 7)
-    grads = multi_head_attention_vjp(np.empty((2, 0, 7)), **arguments, heads=2)
+    grads = multi_head_attention_vjp(
+        np.empty((2, 0, 7)), **arguments, heads=2
+    )
     for g, x in zip(grads, arguments.values(), strict=True):
         assert_array_equal(g, np.zeros(x.shape))
 
@@ -115,7 +150,9 @@ def test_empty_sequences_pass_through():
 # --- its parts -----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("shape", [(5, 12), (2, 5, 12), (2, 3, 5, 12), (0, 12), (2, 0, 12)])
+@pytest.mark.parametrize(
+    "shape", [(5, 12), (2, 5, 12), (2, 3, 5, 12), (0, 12), (2, 0, 12)]
+)
 @pytest.mark.parametrize("heads", [1, 3, 12])
 def test_merge_undoes_split(shape, heads):
     x = normal(*shape)
@@ -134,7 +171,10 @@ def test_embedding_selects_rows_as_a_one_hot_product_does():
     assert_array_equal(embed(ids, table), np.eye(7)[ids] @ table)
     assert embed(np.int64(2), table).shape == (4,)
     assert embed(np.empty((0,), int), table).shape == (0, 4)
-    assert embed(ids.astype(np.uint8), table.astype(np.float32)).dtype == np.float32
+    assert (
+        embed(ids.astype(np.uint8), table.astype(np.float32)).dtype
+        == np.float32
+    )
 
 
 @pytest.mark.parametrize("ids", [[7], [-1], [[0, 100]]])
@@ -156,7 +196,11 @@ def test_the_running_example_goes_through():
     example = running_example()
     q = project(example.layer_input, example.w_query, example.b_query)
     assert q.shape == (len(example.tokens), 32) and q.dtype == np.float32
-    x = example.embedding + example.position_embedding + example.type_embedding
+    x = (
+        example.embedding
+        + example.position_embedding
+        + example.type_embedding
+    )
     x = (x - x.mean(-1, keepdims=True)) / np.sqrt(
         x.var(-1, keepdims=True) + example.layer_norm_epsilon
     )
@@ -187,13 +231,18 @@ def test_weights_that_do_not_fit_are_named(name, shape, backward):
     arguments = {**layer(), name: np.zeros(shape), "heads": 2}
     function = multi_head_attention
     if backward:
-        function, arguments["grad_output"] = multi_head_attention_vjp, np.zeros((2, 5, 7))
+        function, arguments["grad_output"] = (
+            multi_head_attention_vjp,
+            np.zeros((2, 5, 7)),
+        )
     with pytest.raises(ValueError, match=name):
         function(**arguments)
 
 
 def test_grad_output_has_the_shape_of_the_output():
-    with pytest.raises(ValueError, match=r"grad_output .*\(2, 5, 7\), got \(2, 5, 6\)"):
+    with pytest.raises(
+        ValueError, match=r"grad_output .*\(2, 5, 7\), got \(2, 5, 6\)"
+    ):
         multi_head_attention_vjp(np.zeros((2, 5, 6)), **layer(), heads=2)
 
 
@@ -203,16 +252,44 @@ X, W = normal(5, 6), normal(6, 2)
 @pytest.mark.parametrize(
     "call, error, message",
     [
-        (lambda: project(X, X), ValueError, r"x and weight .*\(5, 6\) and \(5, 6\)"),
-        (lambda: project(X, W, X[0]), ValueError, r"weight and bias .*\(6, 2\) and \(6,\)"),
-        (lambda: project(X.astype(int), W), TypeError, "x must be"),
+        (
+            lambda: project(X, X),
+            ValueError,
+            r"x and weight .*\(5, 6\) and \(5, 6\)",
+        ),
+        (
+            lambda: project(X, W, X[0]),
+            ValueError,
+            r"weight and bias .*\(6, 2\) and \(6,\)",
+        ),
+        (lambda: project(X > 0, W), TypeError, "x must hold real numbers"),
         (lambda: split_heads(X, 4), ValueError, r"x \(5, 6\) .* heads = 4"),
         (lambda: split_heads(X, 0), ValueError, "heads must be at least 1"),
-        (lambda: split_heads(X, 2.0), TypeError, "heads must be an integer"),
-        (lambda: merge_heads(X), ValueError, r"x needs at least 3 axes, got shape \(5, 6\)"),
-        (lambda: embed(np.array([0.0]), X), TypeError, "ids must be integers"),
-        (lambda: embed(np.array([True]), X), TypeError, "ids must be integers"),
-        (lambda: embed(np.array([0]), X[None]), ValueError, "embedding must be"),
+        (
+            lambda: split_heads(X, 2.0),
+            TypeError,
+            "heads must be an integer",
+        ),
+        (
+            lambda: merge_heads(X),
+            ValueError,
+            r"x needs at least 3 axes, got shape \(5, 6\)",
+        ),
+        (
+            lambda: embed(np.array([0.0]), X),
+            TypeError,
+            "ids must be integers",
+        ),
+        (
+            lambda: embed(np.array([True]), X),
+            TypeError,
+            "ids must be integers",
+        ),
+        (
+            lambda: embed(np.array([0]), X[None]),
+            ValueError,
+            "embedding must be",
+        ),
     ],
 )
 def test_errors_name_the_argument(call, error, message):

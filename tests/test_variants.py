@@ -19,7 +19,9 @@ ALL = {
     "inverse_width": inverse_width_weights,
     "qk_norm": lambda *a, **k: qk_norm_weights(*a, gain=3, **k),
     "soft_capped": lambda *a, **k: soft_capped_weights(*a, cap=2, **k),
-    "length_scaled": lambda *a, **k: length_scaled_weights(*a, reference_length=7, **k),
+    "length_scaled": lambda *a, **k: length_scaled_weights(
+        *a, reference_length=7, **k
+    ),
     "sigmoid": sigmoid_weights,
     "sink": lambda *a, **k: sink_weights(*a, sink=1, **k),
 }
@@ -48,7 +50,9 @@ def test_shape_dtype_and_masks(name, dtype):
     weights = ALL[name](query, key, keep, is_causal=True)
     assert weights.shape == (2, 9, 9) and weights.dtype == dtype
     forbidden = ~keep | ~np.tri(9, dtype=bool)
-    assert np.all(weights[:, forbidden] == 0) and np.all(weights[:, ~forbidden] > 0)
+    assert np.all(weights[:, forbidden] == 0) and np.all(
+        weights[:, ~forbidden] > 0
+    )
     assert np.all(weights[:, 4] == 0)
     if name in SUM_TO_ONE:
         alive = ~forbidden.all(axis=1)
@@ -68,7 +72,7 @@ def test_bad_arrays_are_refused_by_name(name):
     with pytest.raises(ValueError, match="query and key"):
         ALL[name](query, key[..., :-1])
     with pytest.raises(TypeError, match="query"):
-        ALL[name](query.astype(int), key)
+        ALL[name](query.astype(complex), key)
     with pytest.raises(ValueError, match="query"):
         ALL[name](query[0, 0], key)
     with pytest.raises(TypeError, match="attn_mask"):
@@ -94,16 +98,26 @@ def test_bad_parameters_are_refused_by_name(function, parameter, wrong):
 def test_inverse_width_ignores_repeated_components():
     query, key = draw()
     twice = [np.concatenate([x, x], axis=-1) for x in (query, key)]
-    assert_allclose(inverse_width_weights(*twice), inverse_width_weights(query, key), rtol=1e-12)
+    assert_allclose(
+        inverse_width_weights(*twice),
+        inverse_width_weights(query, key),
+        rtol=1e-12,
+    )
     by_root = attn.attention_weights(query, key)
-    assert not np.allclose(attn.attention_weights(*twice), by_root, rtol=0.1)
+    assert not np.allclose(
+        attn.attention_weights(*twice), by_root, rtol=0.1
+    )
 
 
 def test_qk_norm_ignores_lengths():
     query, key = draw()
     lengths = np.random.default_rng(3).uniform(0.01, 100, size=(2, 2, 9, 1))
-    stretched = qk_norm_weights(query * lengths[0], key * lengths[1], gain=4)
-    assert_allclose(stretched, qk_norm_weights(query, key, gain=4), rtol=1e-12)
+    stretched = qk_norm_weights(
+        query * lengths[0], key * lengths[1], gain=4
+    )
+    assert_allclose(
+        stretched, qk_norm_weights(query, key, gain=4), rtol=1e-12
+    )
 
 
 @pytest.mark.parametrize("n", [2, 10, 1000])
@@ -111,13 +125,19 @@ def test_qk_norm_bound_is_reached_and_never_exceeded(n):
     gain = np.log(9 * (n - 1)) / 2
     query, key = np.array([[3.0, 0.0]]), np.tile([-0.5, 0.0], (n, 1))
     key[0] = [7.0, 0.0]
-    assert_allclose(qk_norm_weights(query, key, gain=gain)[0, 0], 0.9, rtol=1e-12)
+    assert_allclose(
+        qk_norm_weights(query, key, gain=gain)[0, 0], 0.9, rtol=1e-12
+    )
     bound = np.exp(gain) / (np.exp(gain) + (n - 1) * np.exp(-gain))
     assert qk_norm_weights(*draw(n=n), gain=gain).max() <= bound + 1e-12
 
 
 def test_qk_norm_of_a_zero_query_is_uniform():
-    assert_allclose(qk_norm_weights(np.zeros((1, 16)), draw()[1][0], gain=5), 1 / 9, rtol=1e-12)
+    assert_allclose(
+        qk_norm_weights(np.zeros((1, 16)), draw()[1][0], gain=5),
+        1 / 9,
+        rtol=1e-12,
+    )
 
 
 def test_soft_cap_bounds_the_odds_and_keeps_the_order():
@@ -128,7 +148,10 @@ def test_soft_cap_bounds_the_odds_and_keeps_the_order():
     small = soft_capped_weights(query[0, :1] / 40, key[0] / 40, cap=1.5)
     assert np.array_equal(np.argsort(scores), np.argsort(small))
     assert_allclose(
-        odds(small), np.exp(np.subtract.outer(*[1.5 * np.tanh(scores[0] / 1.5)] * 2))[None]
+        odds(small),
+        np.exp(np.subtract.outer(*[1.5 * np.tanh(scores[0] / 1.5)] * 2))[
+            None
+        ],
     )
 
 
@@ -137,7 +160,13 @@ def test_soft_cap_slope():
     cap, step = 2.0, 1e-6
     for raw in (0.3, 2.0, 5.0):
         log_odds = [
-            np.log(np.divide(*soft_capped_weights(*two_level(2, raw + h), cap=cap, scale=1)[0]))
+            np.log(
+                np.divide(
+                    *soft_capped_weights(
+                        *two_level(2, raw + h), cap=cap, scale=1
+                    )[0]
+                )
+            )
             for h in (-step, step)
         ]
         slope = (log_odds[1] - log_odds[0]) / (2 * step)
@@ -154,8 +183,12 @@ def test_soft_cap_far_away_changes_nothing():
 def test_length_scaled_leader(kappa, n):
     reference = 64
     query, key = two_level(n, kappa * np.log(reference))
-    leader = length_scaled_weights(query, key, reference_length=reference, scale=1)[0, 0]
-    assert_allclose(leader, 1 / (1 + (n - 1) * float(n) ** -kappa), rtol=1e-10)
+    leader = length_scaled_weights(
+        query, key, reference_length=reference, scale=1
+    )[0, 0]
+    assert_allclose(
+        leader, 1 / (1 + (n - 1) * float(n) ** -kappa), rtol=1e-10
+    )
 
 
 def test_length_scaled_at_the_reference_is_plain_attention():
@@ -166,11 +199,16 @@ def test_length_scaled_at_the_reference_is_plain_attention():
 def test_sigmoid_weights_are_logistic_in_their_own_score():
     query, key = draw()
     scores = attn.dot_product_scores(query, key)
-    assert_allclose(sigmoid_weights(query, key), expit(scores - np.log(9)), rtol=1e-12)
+    assert_allclose(
+        sigmoid_weights(query, key), expit(scores - np.log(9)), rtol=1e-12
+    )
     changed = key.copy()
     changed[..., 3, :] += 1
     others = np.arange(9) != 3
-    before, after = sigmoid_weights(query, key), sigmoid_weights(query, changed)
+    before, after = (
+        sigmoid_weights(query, key),
+        sigmoid_weights(query, changed),
+    )
     assert np.array_equal(before[..., others], after[..., others])
     assert not np.allclose(before[..., 3], after[..., 3])
 
@@ -188,7 +226,9 @@ def test_sink_is_one_more_token(sink):
     wide_query = np.pad(query, ((0, 0), (0, 1)), constant_values=1.0)
     wide_key = np.pad(key, ((0, 1), (0, 1)))
     wide_key[-1, -1] = sink / 0.25
-    expected = attn.attention_weights(wide_query, wide_key, scale=0.25)[:, :-1]
+    expected = attn.attention_weights(wide_query, wide_key, scale=0.25)[
+        :, :-1
+    ]
     weights = sink_weights(query, key, sink=sink, scale=0.25)
     assert_allclose(weights, expected, rtol=1e-10, atol=1e-300)
 
