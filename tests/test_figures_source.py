@@ -11,12 +11,12 @@ import pytest
 
 matplotlib.use("Agg")
 
-import matplotlib.pyplot as plt  # noqa: E402
-from matplotlib.colors import to_rgb  # noqa: E402
+import matplotlib.pyplot as plt
+from matplotlib.colors import to_hex, to_rgb
 
-import attnlib  # noqa: E402
-from attnlib.book import figures, show_source  # noqa: E402
-from attnlib.book.source import source  # noqa: E402
+import attnlib
+from attnlib.book import figures, show_source
+from attnlib.book.source import source
 
 
 @pytest.fixture
@@ -29,10 +29,11 @@ def ax():
 
 
 def test_colours_differ_in_lightness_or_hue_enough_to_be_told_apart():
-    colours = [to_rgb(c) for c in (figures.SCALED, figures.UNSCALED, figures.OVERSCALED,
-                                   figures.THEORY, figures.ACCENT, figures.FAINT)]  # fmt: skip
+    colours = [to_rgb(c) for c in (*figures.PALETTE, figures.FAINT)]
     distances = [
-        np.abs(np.subtract(a, b)).sum() for i, a in enumerate(colours) for b in colours[:i]
+        np.abs(np.subtract(a, b)).sum()
+        for i, a in enumerate(colours)
+        for b in colours[:i]
     ]
     assert min(distances) > 0.3
 
@@ -42,41 +43,94 @@ def test_style_starts_from_the_defaults_and_draws_the_scaled_arm_first(ax):
     plt.rcParams["font.family"] = ["monospace"]
     figures.use_style()
     assert plt.rcParams["lines.linewidth"] == 2
-    assert plt.rcParams["font.family"] == matplotlib.rcParamsDefault["font.family"]
+    assert (
+        plt.rcParams["font.family"]
+        == matplotlib.rcParamsDefault["font.family"]
+    )
     assert ax.plot([0, 1])[0].get_color() == figures.SCALED
     assert not ax.spines["top"].get_visible()
 
 
-def test_heatmap_starts_at_zero_or_is_centred_there(ax):
-    matrix = np.array([[1.0, -4.0, 2.0], [0.0, 1.0, 3.0]])
-    assert figures.heatmap(ax, np.abs(matrix)).get_clim() == (0, 4)
-    assert figures.heatmap(ax, matrix, signed=True).get_clim() == (-4, 4)
-    assert figures.heatmap(ax, matrix, signed=True, limit=5).get_clim() == (-5, 5)
+MATRIX = np.array([[1.0, -4.0, 2.0], [0.0, 1.0, 3.0]])
+NAMES = {"rows": ["bank", "of"], "columns": ["river", "a", "money"]}
 
 
-def test_heatmap_names_and_annotates_every_cell(ax):
-    figures.heatmap(ax, [[0.25, 0.75]], rows=["bank"], columns=["river", "money"], annotate=True)
-    assert [t.get_text() for t in ax.texts] == ["0.25", "0.75"]
-    assert [t.get_color() for t in ax.texts] == ["black", "white"]
-    assert [t.get_text() for t in ax.get_xticklabels()] == ["river", "money"]
-    assert [t.get_text() for t in ax.get_yticklabels()] == ["bank"]
+@pytest.mark.parametrize(
+    "signed, limits", [(False, (0, 4)), (True, (-4, 4))]
+)
+def test_heatmap_starts_at_zero_or_is_centred_there(ax, signed, limits):
+    image = figures.heatmap(ax, MATRIX, **NAMES, label="s", signed=signed)
+    assert image.get_clim() == limits
+    assert image.get_cmap().name == ("RdBu_r" if signed else "Blues")
+    assert np.array_equal(image.get_array(), MATRIX)
+
+
+def test_heatmap_without_signs_is_what_a_bare_call_draws(ax):
+    image = figures.heatmap(ax, MATRIX.tolist(), **NAMES, label="s")
+    assert image.get_clim() == (0, 4)
+
+
+def test_heatmap_names_rows_and_columns_and_says_what_it_shows(ax):
+    figures.heatmap(ax, MATRIX, **NAMES, label="score")
+    for axis, kind in ((ax.yaxis, "rows"), (ax.xaxis, "columns")):
+        names, places = axis.get_ticklabels(), axis.get_ticklocs()
+        assert [t.get_text() for t in names] == NAMES[kind]
+        assert places.tolist() == list(range(len(names)))
+    assert {t.get_rotation() for t in ax.get_xticklabels()} == {90}
+    assert not any(spine.get_visible() for spine in ax.spines.values())
+    bar = ax.figure.axes[1]
+    assert bar.get_ylabel() == "score"
+    ax.figure.draw_without_rendering()
+    heights = [a.get_position().height for a in (bar, ax)]
+    assert heights[0] == pytest.approx(0.8 * heights[1], rel=0.01)
 
 
 def test_weight_bars_put_the_first_token_on_top(ax):
     figures.weight_bars(ax, [0.7, 0.3], ["a", "b"])
     assert [p.get_width() for p in ax.patches] == [0.7, 0.3]
-    low, high = ax.get_ylim()
-    assert low > high and ax.get_xlim() == (0, 1)
+    assert [p.get_y() + p.get_height() / 2 for p in ax.patches] == [0, 1]
+    assert [p.get_height() for p in ax.patches] == [0.8, 0.8]
+    assert {to_hex(p.get_facecolor()).upper() for p in ax.patches} == {
+        figures.SCALED
+    }
+    assert ax.get_ylim() == (1.5, -0.5) and ax.get_xlim() == (0, 1)
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["a", "b"]
+    assert ax.get_yticks().tolist() == [0, 1]
+    assert ax.get_xlabel() == "weight $a_{ij}$"
+    assert ax.get_legend_handles_labels() == ([], [])
+
+
+def test_two_rows_of_weight_bars_stand_side_by_side(ax):
+    for offset, color in ((-0.2, "#ff0000"), (0.2, "#0000ff")):
+        figures.weight_bars(
+            ax,
+            [1.0],
+            ["a"],
+            color=color,
+            label=color,
+            offset=offset,
+            height=0.4,
+        )
+    upper, lower = ax.patches
+    assert [upper.get_y(), lower.get_y()] == pytest.approx([-0.4, 0])
+    assert to_hex(lower.get_facecolor()) == "#0000ff"
+    assert ax.get_legend_handles_labels()[1] == ["#ff0000", "#0000ff"]
 
 
 # --- the source that is shown ------------------------------------------------------------
 
 
-FUNCTIONS = [f for name in attnlib.__all__ if inspect.isfunction(f := getattr(attnlib, name))]
+FUNCTIONS = [
+    f
+    for name in attnlib.__all__
+    if inspect.isfunction(f := getattr(attnlib, name))
+]
 
 
 @pytest.mark.parametrize("function", FUNCTIONS, ids=lambda f: f.__name__)
-def test_the_source_shown_is_the_source_that_runs_without_its_docstring(function):
+def test_the_source_shown_is_the_source_that_runs_without_its_docstring(
+    function,
+):
     shown = ast.parse(source(function)).body[0]
     full = ast.parse(inspect.getsource(function)).body[0]
     assert ast.get_docstring(full), f"{function.__name__} has no docstring"
@@ -91,15 +145,48 @@ def test_a_function_without_docstring_is_shown_whole():
     assert source(bare) == "def bare(x):\n    return x + 1"
 
 
+def test_a_function_of_nothing_but_a_docstring_is_shown_whole():
+    def promise():
+        """Do nothing."""
+
+    assert source(promise) == 'def promise():\n    """Do nothing."""'
+
+
+def test_a_class_and_a_long_docstring_are_shown_as_well():
+    class Pair:
+        """Two.
+
+        Or more.
+        """
+
+        left = 1
+
+    assert source(Pair) == "class Pair:\n\n    left = 1"
+
+
+def test_what_has_no_source_is_refused():
+    with pytest.raises(TypeError):
+        source(len)
+
+
 def test_show_source_displays_python(monkeypatch):
     import IPython.display
 
+    def one():
+        return 1
+
+    def two():
+        return 2
+
     shown = []
     monkeypatch.setattr(IPython.display, "display", shown.append)
-    show_source(attnlib.softmax, attnlib.entropy)
+    show_source(one, two)
     (markdown,) = shown
-    assert markdown.data.startswith("```python\ndef softmax(x, axis=-1):\n")
-    assert "\n\n\ndef entropy(a):\n" in markdown.data and markdown.data.endswith("\n```")
+    assert isinstance(markdown, IPython.display.Markdown)
+    assert markdown.data == (
+        "```python\ndef one():\n    return 1\n\n\n"
+        "def two():\n    return 2\n```"
+    )
 
 
 # --- imports -----------------------------------------------------------------------------
@@ -109,6 +196,9 @@ def test_the_numbers_need_no_plotting_no_algebra_and_no_notebook():
     heavy = ["matplotlib", "sympy", "IPython", "sphinx", "torch"]
     program = f"import sys, attnlib; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert done.stdout.strip() == "[]"

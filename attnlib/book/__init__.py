@@ -1,7 +1,7 @@
 """The book's furniture: what chapters need beside the numbers.
 
-The ledger of claims, exercises that check themselves, the figures' look, the source of
-the functions, and the data that the book ships.
+The ledger of claims, exercises that check themselves, the figures' look,
+the source of the functions, and the data that the book ships.
 """
 
 from attnlib.book import figures

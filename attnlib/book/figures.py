@@ -1,10 +1,15 @@
-"""The book's look: one palette, one style, and the plots that are drawn more than once."""
+"""The book's look: one palette, one style, and what is drawn repeatedly."""
+
+from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.image import AxesImage
+from numpy.typing import ArrayLike
 
-# Okabe and Ito's colours, told apart by colour-blind readers too. The same thing has
-# the same colour in every chapter.
+# Okabe and Ito's colours, told apart by colour-blind readers too. The same
+# thing has the same colour in every chapter.
 SCALED = "#0072B2"
 UNSCALED = "#D55E00"
 OVERSCALED = "#009E73"  # divided by d_k instead of √d_k
@@ -12,63 +17,99 @@ THEORY = "#444444"
 ACCENT = "#CC79A7"
 FAINT = "#BBBBBB"
 
+PALETTE = [SCALED, UNSCALED, OVERSCALED, ACCENT, THEORY]
+STYLE = {
+    "figure.figsize": (5.2, 3.2),
+    "figure.dpi": 150,
+    "figure.constrained_layout.use": True,
+    "font.size": 11,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 11,
+    "axes.titlelocation": "left",
+    "lines.linewidth": 2,
+    "lines.markersize": 5,
+    "legend.frameon": False,
+    "axes.prop_cycle": plt.cycler(color=PALETTE),
+}
 
-def use_style():
-    """Set matplotlib's defaults for the book: small figures, large type, no chart junk."""
+
+def use_style() -> None:
+    """Set matplotlib's defaults for the book: small figures, large type."""
     plt.rcdefaults()
-    plt.rcParams.update(
-        {
-            "figure.figsize": (5.2, 3.2),
-            "figure.dpi": 150,
-            "figure.constrained_layout.use": True,
-            "font.size": 11,
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "axes.titlesize": 11,
-            "axes.titlelocation": "left",
-            "lines.linewidth": 2,
-            "lines.markersize": 5,
-            "legend.frameon": False,
-            "axes.prop_cycle": plt.cycler(color=[SCALED, UNSCALED, OVERSCALED, ACCENT, THEORY]),
-        }
-    )
+    plt.rcParams.update(STYLE)
 
 
 def heatmap(
-    ax, matrix, rows=None, columns=None, *, label="", signed=False, annotate=False, limit=None
-):
-    """Draw ``matrix`` (rows × columns) with labelled rows and columns and a colour bar.
+    ax: Axes,
+    matrix: ArrayLike,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    *,
+    label: str,
+    signed: bool = False,
+) -> AxesImage:
+    """Draw a matrix with named rows and columns and a colour bar.
 
-    ``signed`` uses a diverging map centred at 0, otherwise the map starts at 0;
-    ``limit`` fixes the largest value of the map; ``annotate`` writes each value.
-    Returns the image.
+    Parameters
+    ----------
+    ax : Axes
+        Where to draw.
+    matrix : array_like (rows, columns)
+        What to draw.
+    rows, columns : sequence of str
+        Their names; those of the columns stand upright.
+    label : str
+        Says at the colour bar what the numbers are.
+    signed : bool
+        Whether colours diverge from 0; else the map starts at 0.
+
+    Returns
+    -------
+    AxesImage
+        The image.
     """
-    matrix = np.asarray(matrix)
-    limit = np.abs(matrix).max() if limit is None else limit
+    limit = np.abs(matrix).max()
     image = ax.imshow(
         matrix,
         cmap="RdBu_r" if signed else "Blues",
         vmin=-limit if signed else 0,
         vmax=limit,
-        aspect="equal",
     )
-    for axis, names in ((ax.yaxis, rows), (ax.xaxis, columns)):
-        axis.set_ticks([] if names is None else range(len(names)), names)
-    if columns is not None and max(map(len, map(str, columns))) > 2:
-        ax.tick_params(axis="x", rotation=90)
+    ax.set_yticks(range(len(rows)), rows)
+    ax.set_xticks(range(len(columns)), columns, rotation=90)
     ax.spines[:].set_visible(False)
-    if annotate:
-        for i, j in np.ndindex(matrix.shape):
-            dark = abs(matrix[i, j]) > 0.6 * limit
-            ax.text(j, i, f"{matrix[i, j]:.2f}", ha="center", va="center",
-                    color="white" if dark else "black", fontsize=8)
     ax.figure.colorbar(image, ax=ax, label=label, shrink=0.8)
     return image
 
 
-def weight_bars(ax, weights, names, *, color=SCALED, label=None, offset=0.0, height=0.8):
-    """Horizontal bars of one row of attention weights, first token on top."""
-    place = np.arange(len(weights)) + offset
+def weight_bars(
+    ax: Axes,
+    weights: ArrayLike,
+    names: Sequence[str],
+    *,
+    color: str = SCALED,
+    label: str | None = None,
+    offset: float = 0.0,
+    height: float = 0.8,
+) -> None:
+    """Draw one row of attention weights as bars, the first token on top.
+
+    Parameters
+    ----------
+    ax : Axes
+        Where to draw.
+    weights : array_like (n,)
+        The weights, between 0 and 1.
+    names : sequence of str
+        The tokens.
+    color, label : str
+        The bars' colour, and their words in a legend.
+    offset, height : float
+        How far below its place a bar is drawn, and how high; a place itself
+        is 1 high.
+    """
+    place = np.arange(len(names)) + offset
     ax.barh(place, weights, height=height, color=color, label=label)
     ax.set_yticks(range(len(names)), names)
     ax.set_ylim(len(names) - 0.5, -0.5)

@@ -1,22 +1,50 @@
-"""Show a function where a chapter explains it: the source that runs, not a copy of it."""
+"""Show a function where a chapter explains it: the source that runs."""
 
 import ast
 import inspect
 import textwrap
+from collections.abc import Callable
 
 
-def source(function):
-    """Source text of ``function`` without its docstring (``help`` shows that)."""
+def source(function: Callable) -> str:
+    """Give the source text of a function without its docstring.
+
+    Parameters
+    ----------
+    function : function or class
+        Written in Python, in a file.
+
+    Returns
+    -------
+    str
+        The source that runs; `help` shows the docstring. One that holds
+        nothing else keeps it.
+
+    Raises
+    ------
+    OSError
+        If the source is not to be found.
+    TypeError
+        For what has no source, such as a function written in C.
+    """
     text = textwrap.dedent(inspect.getsource(function))
-    body = ast.parse(text).body[0].body
+    definition = ast.parse(text).body[0]
+    first, *rest = definition.body
     lines = text.splitlines()
-    if ast.get_docstring(ast.parse(text).body[0]) and len(body) > 1:
-        del lines[body[0].lineno - 1 : body[0].end_lineno]
+    if rest and ast.get_docstring(definition) is not None:
+        del lines[first.lineno - 1 : first.end_lineno]
     return "\n".join(lines)
 
 
-def show_source(*functions):
-    """Display the functions' source as highlighted code."""
+def show_source(*functions: Callable) -> None:
+    """Display the source of functions, highlighted.
+
+    Parameters
+    ----------
+    *functions : function or class
+        As `source` takes them, in the order in which they are shown.
+    """
     from IPython.display import Markdown, display
 
-    display(Markdown("```python\n" + "\n\n\n".join(map(source, functions)) + "\n```"))
+    code = "\n\n\n".join(map(source, functions))
+    display(Markdown(f"```python\n{code}\n```"))
