@@ -321,14 +321,3 @@ def test_a_page_that_argues_nothing_may_be_short(tmp_path):
         nb["cells"][0]["source"] = "Few words are here."
         path.write_text(json.dumps(nb), encoding="utf-8")
         assert [rule for rule, _ in rules.complaints(path)] == expected
-
-
-def test_a_notebook_saved_by_an_editor_is_not_normalised(tmp_path):
-    path = NOTEBOOKS[0]
-    nb = read(path)
-    nb["cells"][1]["metadata"]["collapsed"] = False
-    saved = tmp_path / path.name
-    saved.write_text(json.dumps(nb), encoding="utf-8")
-    module = script("run_notebooks")
-    with pytest.raises(module.Refused, match="not normalised"):
-        module.check(saved)
