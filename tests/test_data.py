@@ -1,4 +1,4 @@
-"""The trained model's numbers: the stored files, their loaders and the scripts that make them."""
+"""The book's data: the files, their loaders, and what makes the model's."""
 
 import hashlib
 import re
@@ -11,10 +11,16 @@ from numpy.testing import assert_allclose, assert_array_equal
 from oracles import ROOT
 
 import attnlib as attn
-from attnlib.book import minilm_heads, running_example
+from attnlib.book import (
+    data,
+    minilm_heads,
+    running_example,
+    training_runs,
+)
 
 DATA = ROOT / "book" / "data"
-EVERY_FILE = pytest.mark.parametrize("name", ["running_example", "trained_heads"])
+FILES = sorted(path.stem for path in DATA.glob("*.npz"))
+OF_THE_MODEL = ["running_example", "trained_heads"]
 
 
 @pytest.fixture(scope="module")
@@ -25,31 +31,102 @@ def heads():
 def section(name):
     """What the README of the data says about one file."""
     text = (DATA / "README.md").read_text(encoding="utf-8")
-    (own,) = (part for part in re.split(r"^## ", text, flags=re.M) if part.startswith(f"`{name}."))
+    (own,) = (
+        part
+        for part in re.split(r"^## ", text, flags=re.M)
+        if part.startswith(f"`{name}.")
+    )
     return own
+
+
+# --- where they are --------------------------------------------------------------------
+
+
+def test_a_checkout_has_the_files_in_its_folder_book():
+    assert (
+        data.book_file("data/trained_heads.npz")
+        == DATA / "trained_heads.npz"
+    )
+    assert data.book_file("claims.yml").parent == ROOT / "book"
+
+
+def test_an_installed_copy_has_them_inside_the_package(
+    monkeypatch, tmp_path
+):
+    package = tmp_path / "attnlib" / "book"
+    copy = package / "_files" / "data" / "x.npz"
+    copy.parent.mkdir(parents=True)
+    copy.touch()
+    monkeypatch.setattr(data, "_HERE", package)
+    assert data.book_file("data/x.npz") == copy
+    with pytest.raises(FileNotFoundError) as error:
+        data.book_file("data/y.npz")
+    assert str(error.value) == (
+        "book/data/y.npz is neither beside the attnlib package nor inside "
+        "it: install attnlib from a clone of the book"
+    )
+
+
+def test_arrays_are_read_as_they_are_stored(monkeypatch, tmp_path):
+    kept = np.arange(3), np.array(["a", "b"]), np.array([0.5, 1.5])
+    half, scalar = np.ones((2, 2), np.float16), np.array(0.25)
+    np.savez(tmp_path / "x.npz", *kept, half=half, scalar=scalar)
+    monkeypatch.setattr(
+        data, "book_file", {"data/x.npz": tmp_path / "x.npz"}.get
+    )
+    read = data.book_arrays("x")
+    assert type(read["scalar"]) is float and read["scalar"] == 0.25
+    assert read["half"].dtype == np.float32
+    assert_array_equal(read["half"], half)
+    for number, array in enumerate(kept):
+        assert_array_equal(read[f"arr_{number}"], array)
+        assert read[f"arr_{number}"].dtype == array.dtype
+    assert len(read) == 5
+    assert not any(
+        read[key].flags.writeable for key in read if key != "scalar"
+    )
+
+
+@pytest.mark.parametrize(
+    "name, load",
+    [
+        ("running_example", lambda: vars(running_example())),
+        ("trained_heads", lambda: vars(minilm_heads())),
+        ("training_runs", training_runs),
+    ],
+)
+def test_each_loader_gives_its_own_file(name, load):
+    stored, given = data.book_arrays(name), load()
+    assert given.keys() == stored.keys()
+    for key, value in stored.items():
+        assert_array_equal(given[key], value)
 
 
 # --- the files -------------------------------------------------------------------------
 
 
-@EVERY_FILE
+@pytest.mark.parametrize("name", FILES)
 def test_the_file_is_small_and_the_one_described(name):
     content, told = (DATA / f"{name}.npz").read_bytes(), section(name)
-    assert len(content) < 1_000_000
+    assert len(content) < (1e6 if name == "trained_heads" else 3e5)
     assert f"{len(content)} bytes" in told
     assert hashlib.sha256(content).hexdigest() in told
     with np.load(DATA / f"{name}.npz") as archive:  # without pickles
         for key in archive.files:
             shape = ", ".join(map(str, archive[key].shape))
-            row = re.search(rf"^\|.*`{key}`.*?\| (.*?) \|", told, flags=re.M)
+            row = re.search(
+                rf"^\|.*`{key}`.*?\| (.*?) \|", told, flags=re.M
+            )
             assert row, f"{key} is not described"
-            assert row[1].startswith(f"({shape}" if shape else "scalar"), key
+            assert row[1].startswith(f"({shape}" if shape else "scalar"), (
+                key
+            )
 
 
 def test_the_sentences_are_those_described(heads):
-    assert re.findall(r"^> \d\. (.*)$", section("trained_heads"), flags=re.M) == list(
-        heads.sentences
-    )
+    assert re.findall(
+        r"^> \d\. (.*)$", section("trained_heads"), flags=re.M
+    ) == list(heads.sentences)
 
 
 # --- what the loader gives ---------------------------------------------------------------
@@ -61,7 +138,9 @@ def test_shapes_and_dtypes(heads):
     assert heads.sentence.dtype == np.int64
     for array in (heads.query, heads.key):
         assert array.shape == (6, 12, n, 32) and array.dtype == np.float32
-        assert_array_equal(array, array.astype(np.float16))  # nothing beyond what is stored
+        assert_array_equal(
+            array, array.astype(np.float16)
+        )  # nothing beyond what is stored
         assert np.abs(array).max() < 10
     assert "[UNK]" not in heads.tokens
 
@@ -69,11 +148,18 @@ def test_shapes_and_dtypes(heads):
 def test_the_sentences_one_by_one_are_the_whole(heads):
     parts = [heads.of(i) for i in range(5)]
     for axis, whole, part in zip(
-        (0, 2, 2), (heads.tokens, heads.query, heads.key), zip(*parts, strict=True), strict=True
+        (0, 2, 2),
+        (heads.tokens, heads.query, heads.key),
+        zip(*parts, strict=True),
+        strict=True,
     ):
         assert_array_equal(np.concatenate(part, axis=axis), whole)
     for text, (tokens, q, k) in zip(heads.sentences, parts, strict=True):
-        assert tokens[0] == "[CLS]" and tokens[-1] == "[SEP]" and 17 <= len(tokens) <= 22
+        assert (
+            tokens[0] == "[CLS]"
+            and tokens[-1] == "[SEP]"
+            and 17 <= len(tokens) <= 22
+        )
         assert q.shape == k.shape == (6, 12, len(tokens), 32)
         joined = "".join(tokens[1:-1]).replace("##", "")
         assert joined == text.lower().replace(" ", "")
@@ -90,7 +176,9 @@ def test_nothing_can_be_overwritten(heads):
 
 @pytest.mark.parametrize("bad", [5, -1, 10**30])
 def test_a_sentence_that_is_not_there_is_named(heads, bad):
-    with pytest.raises(ValueError, match=f"sentence must be from 0 to 4, got {bad}"):
+    with pytest.raises(
+        ValueError, match=f"^sentence must be from 0 to 4, got {bad}$"
+    ):
         heads.of(bad)
 
 
@@ -103,7 +191,10 @@ def test_what_is_no_index_is_named(heads, bad):
 @pytest.mark.parametrize("name", ["query", "key", "value"])
 def test_the_running_example_projects_its_layer_input(name):
     example = running_example()
-    weight, bias = getattr(example, f"w_{name}"), getattr(example, f"b_{name}")
+    weight, bias = (
+        getattr(example, f"w_{name}"),
+        getattr(example, f"b_{name}"),
+    )
     projected = getattr(example, name)
     assert projected.shape == (13, 32) and projected.dtype == np.float32
     assert_array_equal(
@@ -126,15 +217,23 @@ def test_both_files_are_of_one_model(heads):
         for position, token in enumerate(tokens[: len(example.tokens)]):
             if token not in rows:
                 continue
-            x = rows[token] + example.position_embedding[position] + example.type_embedding
-            x = (x - x.mean()) / np.sqrt(x.var() + example.layer_norm_epsilon)
+            x = (
+                rows[token]
+                + example.position_embedding[position]
+                + example.type_embedding
+            )
+            x = (x - x.mean()) / np.sqrt(
+                x.var() + example.layer_norm_epsilon
+            )
             x = x * example.layer_norm_weight + example.layer_norm_bias
             for array, weight, bias in (
                 (q, example.w_query, example.b_query),
                 (k, example.w_key, example.b_key),
             ):
                 stored = array[example.layer, example.head, position]
-                assert_allclose(stored, x @ weight + bias, rtol=2.0**-11, atol=1e-5)
+                assert_allclose(
+                    stored, x @ weight + bias, rtol=2.0**-11, atol=1e-5
+                )
             compared.add((token, position))
     assert {("[CLS]", 0), ("water", 2), ("a", 6), (",", 10)} <= compared
 
@@ -148,12 +247,14 @@ def test_layers_and_heads_all_differ(heads):
 # --- the scripts -------------------------------------------------------------------------
 
 
-@EVERY_FILE
+@pytest.mark.parametrize("name", OF_THE_MODEL)
 @pytest.mark.needs_model  # 84 MB that no reader needs
 def test_the_script_makes_the_same_bytes(name, tmp_path):
     made = tmp_path / "made.npz"
     script = ROOT / "scripts" / f"make_{name}.py"
-    subprocess.run([sys.executable, script, "--output", made], check=True, timeout=300)
+    subprocess.run(
+        [sys.executable, script, "--output", made], check=True, timeout=300
+    )
     assert made.read_bytes() == (DATA / f"{name}.npz").read_bytes()
 
 
@@ -181,7 +282,9 @@ def test_the_script_stops_at_other_similarities(maker):
     published = (maker.PUBLISHED_FOR, vectors)
     maker.check_similarities(Stub(published, 4e-5))
     for error in (6e-5, np.nan):
-        with pytest.raises(SystemExit, match="away from the published similarities"):
+        with pytest.raises(
+            SystemExit, match="away from the published similarities"
+        ):
             maker.check_similarities(Stub(published, error))
 
 
@@ -189,7 +292,9 @@ def test_the_script_is_about_the_stored_sentences(maker, heads):
     assert maker.SENTENCES == list(heads.sentences)
 
 
-def test_the_model_is_asked_for_by_name_when_it_is_absent(maker, monkeypatch):
+def test_the_model_is_asked_for_by_name_when_it_is_absent(
+    maker, monkeypatch
+):
     import minilm
 
     monkeypatch.setattr(minilm, "PACKAGE", "a-package-that-nobody-has")
@@ -219,10 +324,25 @@ def test_other_weights_are_refused(maker, tmp_path):
 def test_word_pieces_are_greedy(maker, word, pieces):
     from minilm import word_pieces
 
-    assert word_pieces(word, {"freeze", "fr", "##eeze", "##s", "##r", "##eezer"}) == pieces
+    assert (
+        word_pieces(
+            word, {"freeze", "fr", "##eeze", "##s", "##r", "##eezer"}
+        )
+        == pieces
+    )
 
 
 def test_words_are_lower_case_without_accents(maker):
     from minilm import words
 
-    assert words("Café, it's 3_x!") == ["cafe", ",", "it", "'", "s", "3", "_", "x", "!"]
+    assert words("Café, it's 3_x!") == [
+        "cafe",
+        ",",
+        "it",
+        "'",
+        "s",
+        "3",
+        "_",
+        "x",
+        "!",
+    ]
