@@ -1,7 +1,7 @@
-"""The ledger: `check`, and the claims against the evidence in the stored notebooks.
+"""The ledger: `check`, and the claims against the evidence that is stored.
 
-Each guard is a function of a folder of notebooks and the claims, and is itself tried on a small
-book that was broken on purpose.
+Each guard is a function of a folder of notebooks and the claims, and is itself
+tried on a small book that was broken on purpose.
 """
 
 import copy
@@ -17,7 +17,18 @@ import pytest
 import sympy
 import yaml
 from bs4 import BeautifulSoup
-from stored import BOOK, calls, code, code_cells, notebook, output_texts, read, shown
+from stored import (
+    BOOK,
+    calls,
+    code,
+    code_cells,
+    markdown,
+    notebook,
+    output_texts,
+    read,
+    shown,
+    stream,
+)
 
 from attnlib.book import check, ledger
 
@@ -28,12 +39,18 @@ IDS = [f"A{n:02}" for n in range(1, 22)]
 
 
 def chapters(folder):
-    return {path.stem: read(path) for path in sorted(folder.glob("[0-9][0-9]-*.ipynb"))}
+    return {
+        path.stem: read(path)
+        for path in sorted(folder.glob("[0-9][0-9]-*.ipynb"))
+    }
 
 
 def lines(cell):
     """(claim, words) of every evidence line in a cell's stored outputs."""
-    found = (re.match(r"✓ (A\d\d) · (.+)", t) for t in output_texts(cell, "text/plain"))
+    found = (
+        re.match(r"✓ (A\d\d) · (.+)", t)
+        for t in output_texts(cell, "text/plain")
+    )
     return [match.groups() for match in found if match]
 
 
@@ -47,8 +64,15 @@ def evidence_by_chapter(folder):
 
 def wrong_ids(folder, claims):
     count = Counter(claim["id"] for claim in claims)
-    yield from (f"{i} is listed {count[i]} times" for i in sorted({*count, *IDS}) if count[i] != 1)
-    yield from (f"{i} is no id of the article" for i in sorted(set(count) - set(IDS)))
+    yield from (
+        f"{i} is listed {count[i]} times"
+        for i in sorted({*count, *IDS})
+        if count[i] != 1
+    )
+    yield from (
+        f"{i} is no id of the article"
+        for i in sorted(set(count) - set(IDS))
+    )
 
 
 def missing_chapters(folder, claims):
@@ -80,38 +104,62 @@ def evidence_without_claim(folder, claims):
 
 
 def checks_that_did_not_run(folder, claims):
-    """A call without its line, or a line without its call: the output is not of this code."""
+    """A call without its line, or a line without its call: old outputs."""
     for chapter, nb in chapters(folder).items():
         for number, cell in enumerate(code_cells(nb), start=1):
-            called = Counter(call.args[0].value for call in calls(cell, "check"))
+            called = Counter(
+                call.args[0].value for call in calls(cell, "check")
+            )
             stored = Counter(claim for claim, _ in lines(cell))
             for claim in sorted({*called, *stored}):
                 if stored[claim] < called[claim] or not called[claim]:
-                    yield (f"{chapter}, code cell {number}: {called[claim]} checks of {claim}, "
-                           f"{stored[claim]} lines of evidence")  # fmt: skip
+                    yield (
+                        f"{chapter}, code cell {number}: {called[claim]} checks of {claim}, "
+                        f"{stored[claim]} lines of evidence"
+                    )
 
 
 def anchors_used_twice(folder, claims):
     for chapter in chapters(folder):
-        anchors = Counter(e.anchor for e in ledger.evidence(folder) if e.chapter == chapter)
-        yield from (f"{chapter}: {a} stands {n} times" for a, n in anchors.items() if n > 1)
+        anchors = Counter(
+            e.anchor
+            for e in ledger.evidence(folder)
+            if e.chapter == chapter
+        )
+        yield from (
+            f"{chapter}: {a} stands {n} times"
+            for a, n in anchors.items()
+            if n > 1
+        )
 
 
-GUARDS = [wrong_ids, missing_chapters, claims_without_evidence, evidence_without_claim,
-          checks_that_did_not_run, anchors_used_twice]  # fmt: skip
+GUARDS = [
+    wrong_ids,
+    missing_chapters,
+    claims_without_evidence,
+    evidence_without_claim,
+    checks_that_did_not_run,
+    anchors_used_twice,
+]
 
 
 @pytest.mark.parametrize("guard", GUARDS, ids=lambda g: g.__name__)
 def test_the_book(guard):
-    claims = yaml.safe_load((BOOK / "claims.yml").read_text(encoding="utf-8"))
+    claims = yaml.safe_load(
+        (BOOK / "claims.yml").read_text(encoding="utf-8")
+    )
     assert list(guard(BOOK, claims)) == []
 
 
 def test_the_ledger_chapter_shows_the_evidence_of_today():
     stored = [
-        t for c in code_cells(read(BOOK / "13-ledger.ipynb")) for t in output_texts(c, "text/html")
+        t
+        for c in code_cells(read(BOOK / "13-ledger.ipynb"))
+        for t in output_texts(c, "text/html")
     ]
-    assert ledger.Table(BOOK)._repr_html_() in stored, "execute 13-ledger again"
+    assert ledger.Table(BOOK)._repr_html_() in stored, (
+        "execute 13-ledger again"
+    )
 
 
 # --- the guards on a book broken on purpose -------------------------------------------
@@ -119,7 +167,9 @@ def test_the_ledger_chapter_shows_the_evidence_of_today():
 
 def evidence_cell(claim, what="gap"):
     line = ledger.Evidence(claim, f"{what}: > 1")
-    return code(f'check("{claim}", "{what}", 2, above=1)', shown(plain=str(line)))
+    return code(
+        f'check("{claim}", "{what}", 2, above=1)', shown(plain=str(line))
+    )
 
 
 def small_book():
@@ -132,7 +182,9 @@ def small_book():
 
 def findings(guard, folder, claims, notebooks):
     for name, nb in notebooks.items():
-        (folder / f"{name}.ipynb").write_text(json.dumps(nb), encoding="utf-8")
+        (folder / f"{name}.ipynb").write_text(
+            json.dumps(nb), encoding="utf-8"
+        )
     return list(guard(folder, claims))
 
 
@@ -177,7 +229,9 @@ def check_that_did_not_run(claims, notebooks):
 
 
 def second_check_that_did_not_run(claims, notebooks):
-    notebooks["01-one"]["cells"][3]["source"] += '\ncheck("A04", "another", 2, above=1)'
+    notebooks["01-one"]["cells"][3]["source"] += (
+        '\ncheck("A04", "another", 2, above=1)'
+    )
 
 
 def line_left_of_a_removed_check(claims, notebooks):
@@ -193,16 +247,48 @@ BROKEN = [
     (wrong_ids, forgotten_id, "A05 is listed 0 times"),
     (wrong_ids, invented_id, "A22 is no id"),
     (missing_chapters, missing_chapter, "A02: there is no chapter 02-two"),
-    (claims_without_evidence, claim_without_evidence, "A05 has no evidence in 01-one"),
-    (claims_without_evidence, no_evidence_in_the_second_chapter, "A02 has no evidence in 02-two"),
+    (
+        claims_without_evidence,
+        claim_without_evidence,
+        "A05 has no evidence in 01-one",
+    ),
+    (
+        claims_without_evidence,
+        no_evidence_in_the_second_chapter,
+        "A02 has no evidence in 02-two",
+    ),
     (claims_without_evidence, claim_without_chapter, "A07 has no chapter"),
-    (evidence_without_claim, evidence_for_no_claim, "A22, which nobody claims"),
-    (evidence_without_claim, evidence_in_an_unlisted_chapter, "A03, which does not list it"),
-    (checks_that_did_not_run, check_that_did_not_run, "1 checks of A04, 0 lines"),
-    (checks_that_did_not_run, second_check_that_did_not_run, "2 checks of A04, 1 lines"),
-    (checks_that_did_not_run, line_left_of_a_removed_check, "0 checks of A04, 1 lines"),
-    (anchors_used_twice, evidence_twice_under_one_anchor, "evidence-a05-gap stands 2 times"),
-]  # fmt: skip
+    (
+        evidence_without_claim,
+        evidence_for_no_claim,
+        "A22, which nobody claims",
+    ),
+    (
+        evidence_without_claim,
+        evidence_in_an_unlisted_chapter,
+        "A03, which does not list it",
+    ),
+    (
+        checks_that_did_not_run,
+        check_that_did_not_run,
+        "1 checks of A04, 0 lines",
+    ),
+    (
+        checks_that_did_not_run,
+        second_check_that_did_not_run,
+        "2 checks of A04, 1 lines",
+    ),
+    (
+        checks_that_did_not_run,
+        line_left_of_a_removed_check,
+        "0 checks of A04, 1 lines",
+    ),
+    (
+        anchors_used_twice,
+        evidence_twice_under_one_anchor,
+        "evidence-a05-gap stands 2 times",
+    ),
+]
 
 
 @pytest.mark.parametrize("guard", GUARDS, ids=lambda g: g.__name__)
@@ -210,7 +296,11 @@ def test_a_sound_small_book_passes(guard, tmp_path):
     assert findings(guard, tmp_path, *small_book()) == []
 
 
-@pytest.mark.parametrize("guard, damage, message", BROKEN, ids=lambda x: getattr(x, "__name__", ""))
+@pytest.mark.parametrize(
+    "guard, damage, message",
+    BROKEN,
+    ids=lambda x: getattr(x, "__name__", ""),
+)
 def test_a_broken_book_is_found_out(guard, damage, message, tmp_path):
     claims, notebooks = small_book()
     damage(claims, notebooks)
@@ -226,9 +316,19 @@ def one_claim(monkeypatch, tmp_path):
     """A claims.yml with A01 alone; returns a function that writes other entries."""
 
     def write(*entries):
-        (tmp_path / "claims.yml").write_text(yaml.safe_dump(list(entries)), encoding="utf-8")
+        (tmp_path / "claims.yml").write_text(
+            yaml.safe_dump(list(entries)), encoding="utf-8"
+        )
 
-    write({"id": "A01", "step": "s", "verdict": "right", "truth": "t", "chapters": ["01-one"]})
+    write(
+        {
+            "id": "A01",
+            "step": "s",
+            "verdict": "right",
+            "truth": "t",
+            "chapters": ["01-one"],
+        }
+    )
     monkeypatch.setattr(ledger, "book_file", lambda name: tmp_path / name)
     return write
 
@@ -243,13 +343,32 @@ def one_claim(monkeypatch, tmp_path):
         (-0.0, {"equals": 0}, "gap: 0"),
         (True, {"equals": True}, "gap: yes"),
         (np.bool_(False), {"equals": False}, "gap: no"),
-        (sympy.Rational(1, 2), {"equals": sympy.Rational(1, 2)}, "gap: 1/2"),
+        (
+            sympy.Rational(1, 2),
+            {"equals": sympy.Rational(1, 2)},
+            "gap: 1/2",
+        ),
         (sympy.Integer(0), {"equals": 0}, "gap: 0"),
         (3e-17, {"below": 1e-12}, "gap: < 1e-12"),
+        (0.5, {"above": 0}, "gap: > 0"),
+        (-0.5, {"below": 0}, "gap: < 0"),
+        (
+            1.0,
+            {"above": 0.12345, "below": 2.345678},
+            "gap: > 0.123 and < 2.35",
+        ),
+        (0.75, {"equals": 0.5, "tol": 0.25, "above": 0.6}, "gap: 0.75"),
+        (0.25, {"equals": 0.5, "tol": 0.25, "below": 0.3}, "gap: 0.25"),
+        (123456, {"equals": 123456}, "gap: 123456"),
+        (np.int64(123456), {"equals": 123456}, "gap: 1.235e+05"),
+        (np.inf, {"equals": np.inf}, "gap: inf"),
+        (True, {"equals": np.bool_(True)}, "gap: yes"),
         (0.6, {"above": 0.5, "below": 0.7}, "gap: > 0.5 and < 0.7"),
     ],
 )
-def test_check_shows_one_stable_line(one_claim, capsys, value, bounds, line):
+def test_check_shows_one_stable_line(
+    one_claim, capsys, value, bounds, line
+):
     check("A01", "gap", value, **bounds)
     assert capsys.readouterr().out == f"✓ A01 · {line}\n"
 
@@ -264,6 +383,8 @@ def test_check_shows_one_stable_line(one_claim, capsys, value, bounds, line):
         (1.5, {"above": 0.5, "below": 1.25}, "1.25"),
         (False, {"equals": True}, "True"),
         (np.bool_(False), {"equals": True}, "True"),
+        (False, {"equals": np.bool_(True)}, "True"),
+        (1.0, {"equals": 1.0 + 1e-12}, "1.000000000001"),
         (sympy.Rational(1, 2), {"equals": sympy.Rational(1, 3)}, "1/3"),
         (float("nan"), {"equals": 1.0}, "1.0"),
         (float("nan"), {"above": 0.0}, "0.0"),
@@ -277,36 +398,165 @@ def test_a_failing_check_raises_with_both_values_and_shows_nothing(
     with pytest.raises(AssertionError) as error:
         check("A01", "gap", value, **bounds)
     message = str(error.value)
-    assert "A01 · gap" in message and repr(value) in message and other in message
+    assert message.startswith(f"A01 · gap: got {value!r}, expected it ")
+    assert other in message
     assert capsys.readouterr().out == ""
 
 
+@pytest.mark.parametrize(
+    "bounds, expected",
+    [
+        ({"equals": 2.5}, "equal to 2.5 within 0"),
+        ({"equals": 2.5, "tol": 0.25}, "equal to 2.5 within 0.25"),
+        ({"above": 2, "below": 1}, "above 2 and below 1"),
+        ({"equals": 1.5, "above": 1.5}, "above 1.5"),
+        ({"equals": 1.5, "below": 1.5}, "below 1.5"),
+    ],
+)
+def test_a_failure_names_all_that_was_expected(one_claim, bounds, expected):
+    with pytest.raises(AssertionError) as error:
+        check("A01", "gap", 1.5, **bounds)
+    assert str(error.value) == f"A01 · gap: got 1.5, expected it {expected}"
+
+
 def test_check_refuses_unknown_claims_and_empty_comparisons(one_claim):
-    with pytest.raises(KeyError, match="'A99' is not in claims.yml"):
+    with pytest.raises(KeyError) as error:
         check("A99", "gap", 1, equals=1)
-    with pytest.raises(TypeError, match="equals=, above= or below="):
+    assert error.value.args == ("'A99' is not in claims.yml",)
+    with pytest.raises(TypeError) as error:
         check("A01", "gap", 1)
+    assert str(error.value) == "check needs equals=, above= or below="
+
+
+def test_claims_are_those_of_the_file_in_its_order(one_claim):
+    entry = {"step": "s", "verdict": "wrong", "truth": "√"}
+    one_claim(
+        {"id": "A02", "chapters": ["01-one"], **entry},
+        {"id": "A01", **entry},
+    )
+    second, first = ledger.claims().items()
+    assert second == (
+        "A02",
+        ledger.Claim("A02", "s", "wrong", "√", ["01-one"]),
+    )
+    assert first == ("A01", ledger.Claim("A01", "s", "wrong", "√"))
 
 
 def test_claims_refuse_duplicates_and_unknown_verdicts(one_claim):
     entry = {"id": "A01", "step": "s", "verdict": "right", "truth": "t"}
     one_claim(entry, entry)
-    with pytest.raises(ValueError, match="A01 twice"):
+    with pytest.raises(ValueError, match="^claims.yml lists A01 twice$"):
         ledger.claims()
     one_claim({**entry, "verdict": "maybe"})
-    with pytest.raises(ValueError, match="A01: verdict 'maybe' is none of"):
+    verdicts = "'right', 'imprecise', 'needs assumptions', 'wrong'"
+    with pytest.raises(ValueError) as error:
         ledger.claims()
+    assert str(error.value) == (
+        f"A01: verdict 'maybe' is none of ({verdicts})"
+    )
 
 
-# --- evidence and table ---------------------------------------------------------------
+# --- evidence and table -------------------------------------------------------
 
 
-def test_table_links_to_the_evidence_and_escapes_its_words(one_claim, tmp_path):
+@pytest.mark.parametrize(
+    "text, anchor",
+    [
+        ("gap: 3", "evidence-a01-gap"),
+        ("|Σa − 1| of ROW 2: < 1: 2", "evidence-a01-a-1-of-row-2"),
+        ("without a value", "evidence-a01-without-a-value"),
+    ],
+)
+def test_an_anchor_is_made_of_what_was_measured(text, anchor):
+    assert ledger.Evidence("A01", text).anchor == anchor
+
+
+def test_a_line_of_evidence_is_shown_with_its_anchor():
+    line = ledger.Evidence("A01", "a < b: yes")
+    assert repr(line) == "✓ A01 · a < b: yes"
+    assert line._repr_html_() == (
+        '<p class="evidence" id="evidence-a01-a-b">✓ A01 · a &lt; b: yes</p>'
+    )
+
+
+def test_evidence_is_read_in_order_and_nothing_else_is(
+    tmp_path, monkeypatch
+):
+    first = evidence_cell("A02", "first")
+    first["outputs"][0]["data"]["text/plain"] = ["✓ A02 · ", "first: > 1"]
+    other = code("x", shown(html="<p>"), stream("✓ A03 · printed: 1"))
+    cited = code("x", shown(plain="so ✓ A03 · cited: 1"))
+    two_lines = code("x", shown(plain="✓ A03 · one: 1\n✓ A03 · two: 1"))
+    books = {
+        "02-two": notebook(evidence_cell("A01", "third")),
+        "01-one": notebook(
+            markdown("text"),
+            other,
+            first,
+            cited,
+            two_lines,
+            evidence_cell("A02", "second"),
+        ),
+        "index": notebook(evidence_cell("A03")),
+    }
+    findings(lambda *_: [], tmp_path, None, books)
+    found = [
+        ledger.Evidence("A02", "first: > 1", "01-one"),
+        ledger.Evidence("A02", "second: > 1", "01-one"),
+        ledger.Evidence("A01", "third: > 1", "02-two"),
+    ]
+    assert ledger.evidence(tmp_path) == found
+    monkeypatch.chdir(tmp_path)
+    assert ledger.evidence() == found
+    rows = {claim.id: lines for claim, lines in ledger.Table().rows}
+    assert list(rows) == IDS
+    assert rows["A02"] == found[:2] and rows["A03"] == []
+
+
+ENTRY = {"verdict": "right", "truth": "t > 0", "chapters": ["01-one"]}
+
+
+def test_table_is_shown_as_html(one_claim, tmp_path):
+    one_claim({"id": "A01", "step": "a < b", **ENTRY})
+    cells = [evidence_cell("A01", what) for what in ("gap", "lead")]
+    findings(lambda *_: [], tmp_path, None, {"01-one": notebook(*cells)})
+    table, _, link = ledger.Table(tmp_path)._repr_html_().partition("<p><a")
+    assert table == (
+        '<table class="ledger"><thead><tr><th>claim</th>'
+        "<th>step, and what is true</th><th>evidence</th></tr></thead><tbody>"
+        '<tr id="A01"><th scope="row">A01<br>'
+        '<span class="verdict">right</span></th>'
+        '<td><p class="step">a &lt; b</p><p>t &gt; 0</p></td><td><ul>'
+        '<li><a href="01-one.ipynb#evidence-a01-gap">gap: &gt; 1</a></li>'
+        '<li><a href="01-one.ipynb#evidence-a01-lead">lead: &gt; 1</a></li>'
+        "</ul></td></tr></tbody></table>"
+    )
+    assert link.startswith(
+        ' class="ledger-download" download="ledger.csv" href="'
+    )
+    assert link.endswith('">Download the table as CSV</a></p>')
+
+
+def test_table_links_to_the_evidence_and_escapes_its_words(
+    one_claim, tmp_path
+):
     entry = {"verdict": "right", "truth": "t", "chapters": ["01-one"]}
-    one_claim({"id": "A01", "step": "a < b", **entry}, {"id": "A02", "step": "s", **entry})
-    findings(lambda *_: [], tmp_path, None, {"01-one": notebook(evidence_cell("A01", "|Σa − 1|"))})
+    one_claim(
+        {"id": "A01", "step": "a < b", **entry},
+        {"id": "A02", "step": "s", **entry},
+    )
+    findings(
+        lambda *_: [],
+        tmp_path,
+        None,
+        {"01-one": notebook(evidence_cell("A01", "|Σa − 1|"))},
+    )
     (line,) = ledger.evidence(tmp_path)
-    assert (line.claim, line.text, line.chapter) == ("A01", "|Σa − 1|: > 1", "01-one")
+    assert (line.claim, line.text, line.chapter) == (
+        "A01",
+        "|Σa − 1|: > 1",
+        "01-one",
+    )
     table = ledger.Table(tmp_path)
     assert str(table).splitlines() == [
         "A01 right: 1 line of evidence",
@@ -329,19 +579,34 @@ def rows_of(text):
 
 def link_of(table):
     """The link below the table, as a browser reads it."""
-    (link,) = BeautifulSoup(table._repr_html_(), "html.parser").select("a[download]")
+    (link,) = BeautifulSoup(table._repr_html_(), "html.parser").select(
+        "a[download]"
+    )
     return link
 
 
 def test_csv_gives_back_every_word(one_claim, tmp_path):
     step, truth = 'an "x", and a <b> & y', "two\nlines, # % √dₖ"
-    entry = {"verdict": "right", "step": step, "truth": truth, "chapters": ["01-one"]}
+    entry = {
+        "verdict": "right",
+        "step": step,
+        "truth": truth,
+        "chapters": ["01-one"],
+    }
     one_claim({"id": "A01", **entry}, {"id": "A02", **entry})
-    cells = [evidence_cell("A01", what) for what in ('a "quoted" gap, in %', "Σa², √dₖ; #1")]
+    cells = [
+        evidence_cell("A01", what)
+        for what in ('a "quoted" gap, in %', "Σa², √dₖ; #1")
+    ]
     findings(lambda *_: [], tmp_path, None, {"01-one": notebook(*cells)})
     table = ledger.Table(tmp_path)
     same = {"step": step, "truth": truth}
-    right = {"claim": "A01", "verdict": "right", **same, "chapter": "01-one"}
+    right = {
+        "claim": "A01",
+        "verdict": "right",
+        **same,
+        "chapter": "01-one",
+    }
     without = {"claim": "A02", "verdict": "right", **same, "chapter": ""}
     assert rows_of(table.csv()) == [
         {**right, "evidence": 'a "quoted" gap, in %: > 1'},
@@ -354,14 +619,25 @@ def test_csv_gives_back_every_word(one_claim, tmp_path):
     kind, _, content = link_of(table)["href"].partition(",")
     assert kind == "data:text/csv;charset=utf-8"
     assert unquote_to_bytes(content) == table.csv().encode("utf-8-sig")
-    assert not set(content) & set(' "#<>&\r\n')  # what HTML or a URL would take for its own
+    assert not set(content) & set(
+        ' "#<>&\r\n'
+    )  # what HTML or a URL would take for its own
 
 
 def test_csv_of_the_book_holds_all_claims_and_evidence():
     rows = rows_of(ledger.Table(BOOK).csv())
     assert list(dict.fromkeys(row["claim"] for row in rows)) == IDS
-    found = [(row["claim"], row["chapter"], row["evidence"]) for row in rows if row["evidence"]]
+    found = [
+        (row["claim"], row["chapter"], row["evidence"])
+        for row in rows
+        if row["evidence"]
+    ]
     stored = [(e.claim, e.chapter, e.text) for e in ledger.evidence(BOOK)]
     assert found == sorted(stored, key=lambda line: line[0])
     # A spreadsheet takes such a cell for a formula.
-    assert [v for row in rows for v in row.values() if v.startswith(("=", "+", "-", "@"))] == []
+    assert [
+        v
+        for row in rows
+        for v in row.values()
+        if v.startswith(("=", "+", "-", "@"))
+    ] == []
