@@ -15,7 +15,6 @@ from pathlib import Path
 import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellControlSignal
-from nbformat.validator import normalize
 
 ROOT = Path(__file__).resolve().parent.parent
 TIMEOUT = 120  # seconds for one cell, as in _config.yml
@@ -48,7 +47,7 @@ raise RuntimeError(
 def read(path):
     notebook = json.loads(path.read_text(encoding="utf-8"))
     notebook["nbformat_minor"] = 5  # from here on every cell has an id
-    return nbformat.reads(json.dumps(normalize(notebook)[1]), as_version=4)
+    return nbformat.reads(json.dumps(notebook), as_version=4)
 
 
 def set_install_cell(notebook, address):
@@ -75,10 +74,7 @@ def normal_form(notebook):
     notebook.metadata = kept(notebook.metadata, KEPT_IN_NOTEBOOK) | KERNEL
     for cell in notebook.cells:
         cell.metadata = kept(cell.metadata, KEPT_IN_CELL)
-    return (
-        nbformat.writes(notebook, indent=1, ensure_ascii=False).rstrip("\n")
-        + "\n"
-    )
+    return nbformat.writes(notebook) + "\n"
 
 
 def refuse_stderr(notebook):
@@ -100,7 +96,6 @@ def run(path, address):
         timeout=TIMEOUT,
         kernel_name="python3",
         resources={"metadata": {"path": str(path.parent)}},
-        record_timing=False,
         coalesce_streams=True,
     ).execute()
     refuse_stderr(notebook)

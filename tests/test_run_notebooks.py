@@ -17,6 +17,7 @@ def store(tmp_path):
     def stored(*cells):
         path = tmp_path / "x.ipynb"
         nb = notebook(*cells)
+        nb["nbformat_minor"] = 4  # of before cells had ids
         nb["metadata"]["widgets"] = {"x": 1}
         nb["metadata"]["mystnb"] = {"execution_mode": "force"}
         path.write_text(json.dumps(nb), encoding="utf-8")
@@ -34,7 +35,10 @@ def normalised(path, address=None):
 
 def test_normal_form_keeps_the_settings_of_the_book_alone(store):
     settings = {"tags": ["hide-input"], "mystnb": {"figure": {"name": "x"}}}
-    path = store(code("1", **settings, collapsed=False), markdown("√"))
+    path = store(
+        code("1", **settings, collapsed=False),
+        markdown("√") | {"metadata": {"tags": []}},
+    )
     with pytest.raises(
         ValueError, match="not normalised: make notebooks NB="
     ):
@@ -50,7 +54,7 @@ def test_normal_form_keeps_the_settings_of_the_book_alone(store):
 def test_each_cell_has_an_id_of_its_own(store):
     cells = [markdown("a"), markdown("b"), code("c")]
     del cells[2]["id"]
-    with pytest.warns(UserWarning, match="id"):
+    with pytest.warns(Warning, match="id"):
         ids = [cell["id"] for cell in normalised(store(*cells))["cells"]]
     assert ids[0] == "text" and len(set(ids)) == 3
 
@@ -63,16 +67,25 @@ def test_install_cell(store):
     assert first[1][3].strip() == f"%pip install --quiet git+{ADDRESS}"
     assert first[2] == first[1]
     assert [c[1]["source"] for c in cells] == [["pass"]] * 3
+    stored = path.read_text(encoding="utf-8")
+    path.write_text(stored.replace("--quiet", "-q"), encoding="utf-8")
+    with pytest.raises(ValueError, match="not normalised"):
+        runner.check(path)
     untagged = store(code("old"))
     assert normalised(untagged, ADDRESS)["cells"][0]["source"] == ["old"]
 
 
 def test_run_stores_what_was_printed_and_no_time(store):
-    path = store(code("for n in 1, 2:\n    print(n, flush=True)", count=7))
-    assert runner.run(path, None)
-    (cell,) = read(path)["cells"]
-    assert cell["execution_count"] == 1 and cell["metadata"] == {}
-    assert cell["outputs"] == [stream(["1\n", "2\n"])]
+    source = """import os
+for name in os.listdir():
+    print("in", flush=True)
+    print(name, flush=True)"""
+    path = store(code("old", tags=["colab-install"]), code(source, count=7))
+    assert runner.run(path, ADDRESS)
+    install, cell = read(path)["cells"]
+    assert ADDRESS in "".join(install["source"])
+    assert cell["execution_count"] == 2 and cell["metadata"] == {}
+    assert cell["outputs"] == [stream(["in\n", "x.ipynb\n"])]
     runner.check(path)
 
 
