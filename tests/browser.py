@@ -21,7 +21,9 @@ class QuietHandler(SimpleHTTPRequestHandler):
 @contextmanager
 def serve(folder):
     """Serve a folder on a free local port; yields the address."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(QuietHandler, directory=str(folder)))
+    server = ThreadingHTTPServer(
+        ("127.0.0.1", 0), partial(QuietHandler, directory=str(folder))
+    )
     thread = Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
@@ -39,6 +41,8 @@ def chromium():
 
     path = next(filter(None, map(shutil.which, NAMES)))
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        browser = playwright.chromium.launch(
+            executable_path=path, args=FLAGS
+        )
         yield browser
         browser.close()

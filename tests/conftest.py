@@ -14,7 +14,8 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 PRESENT = {
     "torch": lambda: importlib.util.find_spec("torch"),
     "browser": lambda: (
-        importlib.util.find_spec("playwright") and any(map(shutil.which, BROWSERS))
+        importlib.util.find_spec("playwright")
+        and any(map(shutil.which, BROWSERS))
     ),
     "repo2docker": lambda: importlib.util.find_spec("repo2docker"),
     "dask": lambda: importlib.util.find_spec("distributed"),
@@ -24,7 +25,9 @@ PRESENT = {
 
 def pytest_configure(config):
     for need in PRESENT:
-        config.addinivalue_line("markers", f"needs_{need}: runs only where {need} is installed")
+        config.addinivalue_line(
+            "markers", f"needs_{need}: runs only where {need} is installed"
+        )
 
 
 def pytest_runtest_setup(item):
@@ -32,4 +35,6 @@ def pytest_runtest_setup(item):
     for need, present in PRESENT.items():
         if item.get_closest_marker(f"needs_{need}") and not present():
             answer = pytest.fail if need in required else pytest.skip
-            answer(f"{need} is not installed here: `make check` installs and requires it")
+            answer(
+                f"{need} is not installed here: `make check` installs and requires it"
+            )

@@ -20,12 +20,20 @@ def text(lines):
 def code_cells(notebook):
     """The code cells that hold something."""
     cells = notebook["cells"]
-    return [c for c in cells if c["cell_type"] == "code" and text(c["source"]).strip()]
+    return [
+        c
+        for c in cells
+        if c["cell_type"] == "code" and text(c["source"]).strip()
+    ]
 
 
 def tree(cell):
     """Syntax tree of a code cell; a line of IPython's % or ! becomes `pass`."""
-    return ast.parse(re.sub(r"^([ \t]*)[%!].*$", r"\1pass", text(cell["source"]), flags=re.M))
+    return ast.parse(
+        re.sub(
+            r"^([ \t]*)[%!].*$", r"\1pass", text(cell["source"]), flags=re.M
+        )
+    )
 
 
 def calls(cell, name):
@@ -48,12 +56,23 @@ def output_texts(cell, *kinds):
 
 
 def code(source, *outputs, count=1, **metadata):
-    return {"cell_type": "code", "source": source, "outputs": list(outputs), "metadata": metadata,
-            "execution_count": count, "id": f"code-{count}"}  # fmt: skip
+    return {
+        "cell_type": "code",
+        "source": source,
+        "outputs": list(outputs),
+        "metadata": metadata,
+        "execution_count": count,
+        "id": f"code-{count}",
+    }
 
 
 def markdown(source):
-    return {"cell_type": "markdown", "source": source, "metadata": {}, "id": "text"}
+    return {
+        "cell_type": "markdown",
+        "source": source,
+        "metadata": {},
+        "id": "text",
+    }
 
 
 def stream(words, name="stdout"):
@@ -67,7 +86,11 @@ def shown(**data):
 
 
 def notebook(*cells):
-    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    kernel = {
+        "display_name": "Python 3",
+        "language": "python",
+        "name": "python3",
+    }
     return {
         "cells": list(cells),
         "metadata": {"kernelspec": kernel},

@@ -16,11 +16,20 @@ HTML = ROOT / "_build" / "html"
 SCREENSHOTS = ROOT / "_build" / "screenshots"
 SIZES = ((1280, 900), (390, 844))
 
-PAGES = sorted(page.relative_to(HTML).as_posix() for page in HTML.glob("book/**/*.html"))
-OTHER_PAGES = ["search.html", "genindex.html"]  # made by Sphinx, with its own layout
+PAGES = sorted(
+    page.relative_to(HTML).as_posix()
+    for page in HTML.glob("book/**/*.html")
+)
+OTHER_PAGES = [
+    "search.html",
+    "genindex.html",
+]  # made by Sphinx, with its own layout
 
 # Source that should have become typeset mathematics, a link or a box.
-RAW = re.compile(r"\$|\\[a-zA-Z]+|\\[()\[\]]|\{[a-z-]+(:[a-z-]+)?\}|^:::|```|:[a-z]+:`", re.M)
+RAW = re.compile(
+    r"\$|\\[a-zA-Z]+|\\[()\[\]]|\{[a-z-]+(:[a-z-]+)?\}|^:::|```|:[a-z]+:`",
+    re.M,
+)
 
 # Prepared in the page: what a person can read outside code, with what was typeset left out,
 # folded boxes included. Attributes that are read out or shown as a hint count as text too.
@@ -58,7 +67,9 @@ pytestmark = pytest.mark.needs_browser
 @pytest.fixture(scope="module")
 def site():
     if not PAGES:
-        pytest.fail("there is no built book to look at: run `make book` first")
+        pytest.fail(
+            "there is no built book to look at: run `make book` first"
+        )
     with serve(HTML) as address:
         yield address
 
@@ -73,16 +84,29 @@ def browser():
 def watched_page(browser, site, size=SIZES[0], scheme="light"):
     """A page that notes everything that goes wrong while it loads."""
     width, height = size
-    page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
+    page = browser.new_page(
+        viewport={"width": width, "height": height}, color_scheme=scheme
+    )
     page.problems = []
     note = page.problems.append
-    page.on("console", lambda m: m.type in ("error", "warning") and note(f"{m.type}: {m.text}"))
+    page.on(
+        "console",
+        lambda m: (
+            m.type in ("error", "warning") and note(f"{m.type}: {m.text}")
+        ),
+    )
     page.on("pageerror", lambda error: note(f"script error: {error}"))
     page.on("requestfailed", lambda request: note(f"failed: {request.url}"))
-    page.on("response", lambda r: r.status >= 400 and note(f"status {r.status}: {r.url}"))
+    page.on(
+        "response",
+        lambda r: r.status >= 400 and note(f"status {r.status}: {r.url}"),
+    )
     page.on(
         "request",
-        lambda r: r.url.startswith((site, "data:", "blob:")) or note(f"other host: {r.url}"),
+        lambda r: (
+            r.url.startswith((site, "data:", "blob:"))
+            or note(f"other host: {r.url}")
+        ),
     )
     yield page
     page.close()
@@ -95,7 +119,8 @@ def open_page(page, address):
 
 
 every_size_and_scheme = pytest.mark.parametrize(
-    "size, scheme", [(size, scheme) for size in SIZES for scheme in ("light", "dark")]
+    "size, scheme",
+    [(size, scheme) for size in SIZES for scheme in ("light", "dark")],
 )
 
 
@@ -104,18 +129,26 @@ every_size_and_scheme = pytest.mark.parametrize(
 def test_page(browser, site, name, size, scheme):
     with watched_page(browser, site, size, scheme) as page:
         open_page(page, f"{site}/{name}")
-        shot = f"{Path(name).stem}-{size[0]}{'-dark' * (scheme == 'dark')}.png"
+        shot = (
+            f"{Path(name).stem}-{size[0]}{'-dark' * (scheme == 'dark')}.png"
+        )
         page.screenshot(path=SCREENSHOTS / shot, full_page=True)
 
         assert page.problems == []
         assert page.evaluate(TOO_WIDE) == []
         text = page.evaluate(VISIBLE_TEXT)
-        assert [line for line in text.splitlines() if RAW.search(line)] == []
+        assert [
+            line for line in text.splitlines() if RAW.search(line)
+        ] == []
         assert page.locator("mjx-merror, [data-mjx-error]").count() == 0
-        assert page.locator("article h1").count() == 1  # a second one outside is for print
+        assert (
+            page.locator("article h1").count() == 1
+        )  # a second one outside is for print
         assert page.title().strip()
         assert images(page, "!img.alt.trim()") == []
-        assert images(page, "img.checkVisibility() && !img.naturalWidth") == []
+        assert (
+            images(page, "img.checkVisibility() && !img.naturalWidth") == []
+        )
 
 
 def images(page, condition):
@@ -151,12 +184,20 @@ def test_search_finds_a_chapter(browser, site):
 def test_ledger_leads_to_its_evidence(browser, site):
     with watched_page(browser, site) as page:
         open_page(page, f"{site}/book/13-ledger.html")
-        links = page.locator("table.ledger a").evaluate_all("all => all.map(a => a.href)")
+        links = page.locator("table.ledger a").evaluate_all(
+            "all => all.map(a => a.href)"
+        )
         assert links
         for chapter in sorted({link.partition("#")[0] for link in links}):
             page.goto(chapter, wait_until="load")
-            ids = page.locator("[id]").evaluate_all("all => all.map(e => e.id)")
-            wanted = {link.partition("#")[2] for link in links if link.startswith(chapter)}
+            ids = page.locator("[id]").evaluate_all(
+                "all => all.map(e => e.id)"
+            )
+            wanted = {
+                link.partition("#")[2]
+                for link in links
+                if link.startswith(chapter)
+            }
             assert wanted <= set(ids)
         assert page.problems == []
 
@@ -164,13 +205,20 @@ def test_ledger_leads_to_its_evidence(browser, site):
 def test_ledger_downloads_as_csv(browser, site):
     with watched_page(browser, site) as page:
         open_page(page, f"{site}/book/13-ledger.html")
-        shown = [line.strip() for line in page.locator("table.ledger li").all_text_contents()]
+        shown = [
+            line.strip()
+            for line in page.locator("table.ledger li").all_text_contents()
+        ]
         with page.expect_download() as download:
-            page.get_by_role("link", name="Download the table as CSV").click()
+            page.get_by_role(
+                "link", name="Download the table as CSV"
+            ).click()
         saved = Path(download.value.path()).read_bytes()
         assert download.value.suggested_filename == "ledger.csv"
         assert page.problems == []
     assert saved == ledger.table(ROOT / "book").csv().encode("utf-8-sig")
-    rows = list(csv.DictReader(io.StringIO(saved.decode("utf-8-sig"), newline="")))
+    rows = list(
+        csv.DictReader(io.StringIO(saved.decode("utf-8-sig"), newline=""))
+    )
     assert len({row["claim"] for row in rows}) == 21
     assert [row["evidence"] for row in rows if row["evidence"]] == shown
