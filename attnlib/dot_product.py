@@ -1,91 +1,181 @@
-"""The dot product of two random vectors: its moments and its exact law (chapter 06)."""
+"""The dot product of two random vectors: its moments and its exact law."""
 
 import numpy as np
-from scipy.special import gammaln, kve, xlogy
+from numpy.typing import ArrayLike
+from scipy.special import gamma, kve, xlogy
 
-from attnlib._validate import finite_number, floating, positive_integer
+from attnlib._validate import (
+    Array,
+    finite_number,
+    floating,
+    positive_integer,
+)
 
 
-def dot_product_variance(query_mean, query_cov, key_mean, key_cov):
+def dot_product_variance(
+    query_mean: ArrayLike,
+    query_cov: ArrayLike,
+    key_mean: ArrayLike,
+    key_cov: ArrayLike,
+) -> float:
     """Var(q·k) = Tr(Σ_q Σ_k) + μ_qᵀ Σ_k μ_q + μ_kᵀ Σ_q μ_k.
 
-    Assumes only that q and k are independent of each other with finite second
-    moments: no normality, and entries within a vector may be correlated.
+    Assumes only that q and k are independent of each other with finite
+    second moments: no normality, and entries within a vector may be
+    correlated.
 
     Parameters
     ----------
-    query_mean, key_mean : arrays (d,) of floating dtype
-    query_cov, key_cov : arrays (d, d) of floating dtype
+    query_mean, key_mean : array_like, shape (d,)
+    query_cov, key_cov : array_like, shape (d, d)
 
-    Returns a float. Raises ValueError naming the shapes if they do not fit,
-    TypeError for non-floating input. Source: chapter 06, equation (dot-variance).
+    Returns
+    -------
+    float
+
+    Raises
+    ------
+    ValueError
+        Naming the shapes if they do not fit.
+    TypeError
+        If an argument does not hold real numbers.
+
+    Notes
+    -----
+    Source: chapter 6, equation (dot-variance).
     """
-    mean_q, mean_k = floating("query_mean", query_mean), floating("key_mean", key_mean)
-    cov_q, cov_k = floating("query_cov", query_cov, 2), floating("key_cov", key_cov, 2)
-    d = mean_q.shape[-1]
-    if mean_q.shape != (d,) or mean_k.shape != (d,) or {cov_q.shape, cov_k.shape} != {(d, d)}:
+    mean_q = floating("query_mean", query_mean)
+    mean_k = floating("key_mean", key_mean)
+    cov_q = floating("query_cov", query_cov, 2)
+    cov_k = floating("key_cov", key_cov, 2)
+    d = len(mean_q)
+    shapes = mean_q.shape, mean_k.shape, cov_q.shape, cov_k.shape
+    if shapes != ((d,), (d,), (d, d), (d, d)):
         raise ValueError(
-            "query_mean, key_mean must be (d,) and query_cov, key_cov (d, d) with one d, got "
-            f"{mean_q.shape}, {mean_k.shape} and {cov_q.shape}, {cov_k.shape}"
+            "query_mean, key_mean must be (d,) and query_cov, key_cov "
+            f"(d, d) with one d, got {shapes[0]}, {shapes[1]} and "
+            f"{shapes[2]}, {shapes[3]}"
         )
-    # Σ_ij A_ij B_ij is Tr(A B) for a symmetric B, without the matrix product.
-    return float(np.sum(cov_q * cov_k) + mean_q @ cov_k @ mean_q + mean_k @ cov_q @ mean_k)
+    # Σ_ij A_ij B_ij is Tr(A B) for a symmetric B, without the product.
+    trace = np.sum(cov_q * cov_k)
+    return float(trace + mean_q @ cov_k @ mean_q + mean_k @ cov_q @ mean_k)
 
 
-def dot_product_excess_kurtosis(d, query_kurtosis=3.0, key_kurtosis=3.0):
+def dot_product_excess_kurtosis(
+    d: int, query_kurtosis: float = 3.0, key_kurtosis: float = 3.0
+) -> float:
     """Excess kurtosis (m_q m_k - 3)/d of q·k; 6/d for Gaussian entries.
 
-    Assumes 2d independent, centred entries, of one variance within each vector.
-    ``query_kurtosis`` and ``key_kurtosis`` are E x⁴ / (E x²)² of one entry: 3 for a
-    Gaussian, 1 for ±1. Returns a float.
-    Source: chapter 06.
-    """
-    d = positive_integer("d", d)
-    product = finite_number("query_kurtosis", query_kurtosis, 1) * finite_number(
-        "key_kurtosis", key_kurtosis, 1
-    )
-    return (product - 3) / d
-
-
-def dot_product_density(x, d):
-    """Exact density of q·k at ``x`` for 2d independent standard normal entries.
-
-    |x|^ν K_ν(|x|) / (√π 2^ν Γ(d/2)) with ν = (d - 1)/2: the variance-gamma law,
-    with characteristic function (1 + t²)^(-d/2).
+    Assumes 2d independent, centred entries, of one variance within each
+    vector.
 
     Parameters
     ----------
-    x : array of floating dtype, any shape
-    d : int ≥ 1, the width of the two vectors
+    d : int ≥ 1
+        Width of the two vectors.
+    query_kurtosis, key_kurtosis : float ≥ 1
+        m = E x⁴ / (E x²)² of one entry: 3 for a Gaussian, 1 for ±1.
 
-    Returns an array of x's shape, float64, to a relative error of 1e-8 or better.
-    At x = 0 it is infinite for d = 1 and the finite limit for d ≥ 2. Raises
-    TypeError or ValueError for a bad ``d``.
-    Source: chapter 06; the law of a sum of products of normal pairs.
+    Returns
+    -------
+    float
+
+    Raises
+    ------
+    TypeError, ValueError
+        Naming the bad argument.
+
+    Notes
+    -----
+    Source: chapter 6, equation (score-kurtosis).
+    """
+    d = positive_integer("d", d)
+    m_q = finite_number("query_kurtosis", query_kurtosis, 1)
+    m_k = finite_number("key_kurtosis", key_kurtosis, 1)
+    return (m_q * m_k - 3) / d
+
+
+def dot_product_density(x: ArrayLike, d: int) -> Array:
+    """Exact density of q·k at x, for 2d independent N(0, 1) entries.
+
+    |x|^ν K_ν(|x|) / (√π 2^ν Γ(d/2)) with ν = (d - 1)/2: the variance-gamma
+    law, whose characteristic function is (1 + t²)^(-d/2).
+
+    Parameters
+    ----------
+    x : array_like, any shape
+    d : int ≥ 1
+        Width of the two vectors.
+
+    Returns
+    -------
+    ndarray, shape of ``x``
+        float64, to a relative error of 1e-8 or better. At x = 0 it is
+        infinite for d = 1 and the finite limit for d ≥ 2.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If ``x`` does not hold real numbers; for a bad ``d``.
+
+    Notes
+    -----
+    Source: chapter 6, equation (score-density).
     """
     d = positive_integer("d", d)
     r = np.abs(floating("x", x, 0)).astype(float)
-    log_density = _log_density_bessel if d < 100 else _log_density_debye
-    return np.exp(log_density(r, (d - 1) / 2))
+    order = (d - 1) / 2
+    if d >= 100:  # K_ν(r) overflows, and not only near 0
+        return density_of_large_order(order, r)
+    normalization = np.sqrt(np.pi) * 2**order * gamma(d / 2)
+    return bessel_kernel(order, r) / normalization
 
 
-def _log_density_bessel(r, order):
-    r = np.minimum(r, 1e4)  # where the density is 0 already, and kve still works
-    # kve is exp(r) K(r): the exponential goes into the logarithm, nothing underflows.
-    bessel = kve(order, r)
-    with np.errstate(invalid="ignore"):  # at 0: -inf + inf, replaced below
-        log_kernel = xlogy(order, r) + np.log(bessel) - r
-    if order > 0:
-        # The limit at 0, also where kve overflows: r^ν K_ν(r) → 2^(ν-1) Γ(ν).
-        limit = (order - 1) * np.log(2) + gammaln(order)
-        log_kernel = np.where(np.isposinf(bessel), limit, log_kernel)
-    return log_kernel - 0.5 * np.log(np.pi) - order * np.log(2) - gammaln(order + 0.5)
+def bessel_kernel(order: float, r: Array) -> Array:
+    """r^ν K_ν(r), also where K_ν(r) itself overflows or underflows.
+
+    Parameters
+    ----------
+    order : float from 0 to 50
+        ν of the modified Bessel function of the second kind.
+    r : ndarray of float64, any shape
+        Numbers ≥ 0.
+
+    Returns
+    -------
+    ndarray, shape of ``r``
+
+    Notes
+    -----
+    Source: DLMF 10.30.2 for the limit at 0, 2^(ν-1) Γ(ν).
+    """
+    r = np.minimum(r, 1e4)  # where e^{-r} is 0 already, and kve still works
+    bessel = kve(order, r)  # e^r K_ν(r), which does not underflow
+    with np.errstate(
+        invalid="ignore"
+    ):  # 0 · ∞ at 0, where the limit stands
+        kernel = np.exp(xlogy(order, r) - r) * bessel
+    limit = 2 ** (order - 1) * gamma(order)
+    return np.where(np.isposinf(bessel), limit, kernel)
 
 
-def _log_density_debye(r, order):
-    """Debye's uniform expansion of K_ν(νz) (DLMF 10.41.4), for large ν: kve overflows there.
+def density_of_large_order(order: float, r: Array) -> Array:
+    """r^ν K_ν(r) / (√π 2^ν Γ(ν+½)) for a large order ν.
 
-    Stirling's series of Γ(d/2) is subtracted by hand, so that no large terms cancel.
+    Parameters
+    ----------
+    order : float ≥ 49.5
+    r : ndarray of float64, any shape
+        Numbers ≥ 0.
+
+    Returns
+    -------
+    ndarray, shape of ``r``
+
+    Notes
+    -----
+    Debye's uniform expansion of K_ν(νz), DLMF 10.41.4, with Stirling's
+    series of Γ(ν+½). Their large terms cancel and are left out by hand.
     """
     z = np.minimum(r, 1e300) / order
     w = np.hypot(1, z)
@@ -93,8 +183,9 @@ def _log_density_debye(r, order):
     t = 1 / w
     u1 = (3 * t - 5 * t**3) / 24
     u2 = (81 * t**2 - 462 * t**4 + 385 * t**6) / 1152
-    u3 = (30375 * t**3 - 369603 * t**5 + 765765 * t**7 - 425425 * t**9) / 414720
-    debye = np.log1p(-u1 / order + u2 / order**2 - u3 / order**3)
-    stirling = 1 / (24 * order) - 7 / (2880 * order**3)
-    gaussian = order * (np.log1p(rise / 2) - rise) - 0.5 * np.log(4 * np.pi * order * w)
-    return gaussian + debye + stirling
+    u3 = 30375 * t**3 - 369603 * t**5 + 765765 * t**7 - 425425 * t**9
+    u3 = u3 / 414720
+    debye = 1 - u1 / order + u2 / order**2 - u3 / order**3
+    stirling = np.exp(1 / (24 * order) - 7 / (2880 * order**3))
+    body = np.exp(order * (np.log1p(rise / 2) - rise))
+    return body * debye * stirling / np.sqrt(4 * np.pi * order * w)

@@ -1,33 +1,43 @@
-"""Monte Carlo over (d_k, n): what random queries and keys do to softmax (chapters 08 and 09).
+"""Monte Carlo over (d_k, n): what random queries and keys do to softmax.
 
-The model is one query against n keys of width d_k, all entries independent and
-standard normal, and new keys for every row. Rows are then independent, so a standard
-error is the standard deviation over rows / √rows. (Rows that share their keys are
-correlated, and the same formula would promise too much.)
+The model is one query against n keys of width d_k, all entries independent
+and standard normal, and new keys for every row. Rows are then independent,
+so a standard error is the standard deviation over rows / √rows. (Rows that
+share their keys are correlated, and the same formula would promise too
+much.)
 
-Given the query, its logits are exactly independent N(0, |q|²), and |q|² is chi-squared
-with d_k degrees of freedom: n + 1 draws a row replace (n + 1)·d_k.
+Given the query, its logits are exactly independent N(0, |q|²), and |q|² is
+chi-squared with d_k degrees of freedom: n + 1 draws a row replace
+(n + 1)·d_k. Source: chapters 8 and 9.
 """
 
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import BrokenExecutor, Executor
-from itertools import product
 from typing import NamedTuple
 
 import numpy as np
 from tqdm import tqdm
 
-from attnlib._validate import finite_number, positive_integer, seed_number
+from attnlib._validate import (
+    Array,
+    finite_number,
+    positive_integer,
+    seed_number,
+)
+from attnlib.attention import default_scale
 
-# Logits of one task: about 0.1 s of work, so that a scheduler's ms per task do not count.
+Scale = float | Callable[[int], float] | None
+
+# Logits of one task: about 0.1 s of work, beside which the milliseconds of
+# a scheduler do not count.
 TASK = 2**22
-# Numbers held at a time, logits and results: buffers of half a megabyte stay in cache.
+# Numbers held at a time, logits and results: half a megabyte, which stays
+# in cache.
 BLOCK = 2**16
 # Beyond this the fourth powers of the logits overflow.
 LARGEST_SCALE = 1e60
 # Exponentials are taken to base 2, which is faster.
 LOG2E = np.log2(np.e)
-# (count, mean, sum of squared deviations) of no rows at all
-EMPTY = 0, 0.0, 0.0
 
 QUANTITIES = (
     "variance",
@@ -41,114 +51,226 @@ QUANTITIES = (
 
 
 class Estimate(NamedTuple):
-    """A mean over rows and its standard error, arrays (len(d_ks), len(ns))."""
+    """A mean over rows and its standard error.
 
-    mean: np.ndarray
-    error: np.ndarray
+    Attributes
+    ----------
+    mean, error : ndarray, shape (len(d_ks), len(ns))
+    """
+
+    mean: Array
+    error: Array
 
 
-def sample_logits(rng, d_k, n, samples, *, scale=None, method="conditional"):
-    """Rows of logits: scale · q·k_j for one random query and n random keys a row.
+class Task(NamedTuple):
+    """Some rows of one pair (d_k, n): what one worker does at a time."""
+
+    seed: int
+    d_k: int
+    n: int
+    number: int
+    rows: int
+    scale: float
+
+
+class Moments(NamedTuple):
+    """Rows, and of each quantity its mean and sum of squared deviations."""
+
+    count: int
+    mean: Array | float
+    deviation: Array | float
+
+
+EMPTY = Moments(0, 0.0, 0.0)
+
+
+def sample_logits(
+    rng: np.random.Generator | int,
+    d_k: int,
+    n: int,
+    samples: int,
+    *,
+    scale: Scale = None,
+    method: str = "conditional",
+) -> Array:
+    """Rows of logits: scale · q·k_j for a random query and n random keys.
 
     Parameters
     ----------
-    rng : numpy Generator, or an integer seed ≥ 0
-    d_k, n, samples : int ≥ 1, the width, the keys of a row, the rows
-    scale : None for 1/√d_k, a number from 0 to 1e60, or a function d_k -> number
-    method : "conditional" draws |q|², then the row given it, in O(n) a row;
-        "direct" draws the query and all its keys and multiplies, in O(n · d_k)
+    rng : numpy.random.Generator, or an int ≥ 0 as its seed
+    d_k, n, samples : int ≥ 1
+        The width, the keys of a row, the rows.
+    scale : float from 0 to 1e60, or a function d_k -> float, optional
+        1/√d_k unless told.
+    method : {"conditional", "direct"}
+        "conditional" draws |q|², then the row given it, in O(n) a row;
+        "direct" draws the query and all its keys and multiplies, in
+        O(n · d_k). They draw from the same law, not the same numbers.
 
-    Returns an array (samples, n) of independent rows. The two methods draw from the
-    same law, not the same numbers. Source: chapter 09.
+    Returns
+    -------
+    ndarray, shape (samples, n)
+        Independent rows of float64.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Naming the bad argument.
+
+    Notes
+    -----
+    Source: chapter 9.
     """
     if not isinstance(rng, np.random.Generator):
         rng = np.random.default_rng(seed_number("rng", rng))
     d_k, n = positive_integer("d_k", d_k), positive_integer("n", n)
-    logits = np.empty((positive_integer("samples", samples), n))
+    samples = positive_integer("samples", samples)
     scale = _number(scale, d_k)
-    if not isinstance(method, str) or method not in ("conditional", "direct"):
-        raise ValueError(f"method must be 'conditional' or 'direct', got {method!r}")
+    logits = np.empty((samples, n))
     if method == "conditional":
         norm = _draw(rng, d_k, logits)
         logits *= norm[:, None]
-    else:
+    elif method == "direct":
         for row in logits:
             query = rng.standard_normal(d_k)
             np.matmul(rng.standard_normal((n, d_k)), query, out=row)
+    else:
+        raise ValueError(
+            f"method must be 'conditional' or 'direct', got {method!r}"
+        )
     logits *= scale
     return logits
 
 
-def sweep(d_ks, ns, *, samples, seed, scale=None, executor=None):
-    """Concentration of a = softmax(scale · q·k) for every pair (d_k, n), by Monte Carlo.
+def sweep(
+    d_ks: Iterable[int],
+    ns: Iterable[int],
+    *,
+    samples: int,
+    seed: int,
+    scale: Scale = None,
+    executor: Executor | None = None,
+) -> dict[str, Estimate]:
+    """Concentration of a = softmax(scale · q·k) for every pair (d_k, n).
 
     Parameters
     ----------
-    d_ks, ns : sequences of int ≥ 1
-    samples : int ≥ 2, independent rows for every pair
+    d_ks, ns : iterables of int ≥ 1
+    samples : int ≥ 2
+        Independent rows for every pair.
     seed : int ≥ 0
-    scale : None for 1/√d_k, a number from 0 to 1e60, or a function d_k -> number
-    executor : None to compute here, or any concurrent.futures.Executor
+    scale : float from 0 to 1e60, or a function d_k -> float, optional
+        1/√d_k unless told.
+    executor : concurrent.futures.Executor, optional
+        Where to compute; here unless told.
 
     Returns
     -------
-    dict: for each name in `QUANTITIES` an `Estimate` (mean, error) of arrays
-    (len(d_ks), len(ns)): the logits' variance (the mean of scale²(q·k)², the logits
-    being centred), the entropy, the largest weight, Σa², Tr J, ‖J‖ and ‖J‖² (Frobenius)
-    of a row. To plot Tr J against d_k, ``mean, error = sweep(...)["jacobian_trace"]``
-    and ``plt.errorbar(d_ks, mean[:, 0], error[:, 0])``.
+    dict
+        For each name in `QUANTITIES` an `Estimate` of arrays (len(d_ks),
+        len(ns)): the logits' variance (the mean of scale²(q·k)², the
+        logits being centred), the entropy in nats, the largest weight,
+        Σa², Tr J, ‖J‖ and ‖J‖² (Frobenius) of a row.
 
-    Each task is seeded by what it computes (seed, d_k, n and its number) and the tasks'
-    results are merged in their order: on machines of one kind every executor gives the
-    same bits, and a pair's numbers do not depend on the rest of the grid. The draws do
-    not depend on the scale, so arms with the same seed differ by their scale alone.
-    Working memory is 2 MB, or two rows of logits. On a terminal a progress bar appears after two
-    seconds. Three lines scale it to a cluster:
+    Raises
+    ------
+    TypeError, ValueError
+        Naming the bad argument.
+    RuntimeError
+        If a worker of a process pool died: never a partial result.
+
+    Notes
+    -----
+    Each task is seeded by what it computes (seed, d_k, n and its number)
+    and the tasks' results are merged in their order: on machines of one
+    kind every executor gives the same bits, and a pair's numbers do not
+    depend on the rest of the grid. The draws do not depend on the scale, so
+    arms with the same seed differ by their scale alone. Working memory is
+    2 MB, or two rows of logits. On a terminal a progress bar appears after
+    two seconds. With dask, three lines scale it to a cluster, where a
+    worker that dies loses nothing::
 
         from dask.distributed import Client
-        client = Client("tcp://scheduler:8786")  # a worker that dies loses nothing
-        sweep(d_ks, ns, samples=10**6, seed=0, executor=client.get_executor())
+        client = Client("tcp://scheduler:8786")
+        sweep([64], [128], samples=10**6, seed=0,
+              executor=client.get_executor())
 
-    Raises ValueError or TypeError naming the argument, and RuntimeError if a worker of
-    a process pool died: never a partial result. Source: chapter 08.
+    Source: chapter 8.
+
+    Examples
+    --------
+    >>> found = sweep([8, 64], [128], samples=1000, seed=0, scale=1)
+    >>> mean, error = found["jacobian_trace"]
+    >>> mean.shape
+    (2, 1)
     """
     d_ks, ns = _sizes("d_ks", d_ks), _sizes("ns", ns)
-    samples, seed = positive_integer("samples", samples), seed_number("seed", seed)
+    samples = positive_integer("samples", samples)
     if samples < 2:
-        raise ValueError(f"samples must be at least 2 for a standard error, got {samples}")
-    if executor is not None and not isinstance(executor, Executor):
-        raise TypeError(
-            "executor must be None or a concurrent.futures.Executor (of a dask client: "
-            f"client.get_executor()), got {executor!r}"
+        raise ValueError(
+            f"samples must be at least 2, for an error, got {samples}"
         )
+    seed = seed_number("seed", seed)
     scales = {d_k: _number(scale, d_k) for d_k in d_ks}
-    jobs = [
-        (seed, d_k, n, task, min(rows, samples - task * rows), scales[d_k])
-        for d_k, n in dict.fromkeys(product(d_ks, ns))
-        for rows in [max(1, TASK // n)]
-        for task in range(-(-samples // rows))
+    totals = {(d_k, n): EMPTY for d_k in d_ks for n in ns}
+    tasks = [
+        task
+        for d_k, n in totals
+        for task in _tasks(seed, d_k, n, samples, scales[d_k])
     ]
-    totals = {}
+    results = _run(tasks, executor)
+    # disable=None: no bar unless stderr is a terminal; none in a notebook.
+    bar = tqdm(results, "sweep", len(tasks), disable=None, delay=2)
+    for task, part in zip(tasks, bar, strict=True):
+        pair = task.d_k, task.n
+        totals[pair] = _merge(totals[pair], part)
+    means = np.array([[totals[d_k, n].mean for n in ns] for d_k in d_ks])
+    squares = np.array(
+        [[totals[d_k, n].deviation for n in ns] for d_k in d_ks]
+    )
+    errors = np.sqrt(squares / samples / (samples - 1))
+    return {
+        name: Estimate(means[..., i], errors[..., i])
+        for i, name in enumerate(QUANTITIES)
+    }
+
+
+def _tasks(
+    seed: int, d_k: int, n: int, samples: int, scale: float
+) -> list[Task]:
+    """The rows of one pair, in tasks of about `TASK` logits."""
+    rows = max(1, TASK // n)
+    return [
+        Task(seed, d_k, n, number, min(rows, samples - start), scale)
+        for number, start in enumerate(range(0, samples, rows))
+    ]
+
+
+def _run(tasks: list[Task], executor: Executor | None) -> Iterator[Moments]:
+    """The tasks' results, in their order."""
+    if executor is None:
+        yield from map(_moments, tasks)
+        return
+    if not isinstance(executor, Executor):
+        raise TypeError(
+            "executor must be None or a concurrent.futures.Executor "
+            f"(of a dask client: client.get_executor()), got {executor!r}"
+        )
     try:
-        results = (map if executor is None else executor.map)(_task, jobs)
-        # disable=None: no bar unless stderr is a terminal, so none in a notebook or a log
-        bar = tqdm(results, "sweep", len(jobs), disable=None, delay=2)
-        for (_, d_k, n, *_), part in zip(jobs, bar, strict=True):
-            totals[d_k, n] = _merge(totals.get((d_k, n), EMPTY), part)
+        yield from executor.map(_moments, tasks)
     except BrokenExecutor as error:
         raise RuntimeError(
-            "a worker of the executor died, so the sweep has no result: if memory ran out, "
-            "use fewer workers or a smaller n; then run it again with a new executor"
+            "a worker of the executor died, so the sweep has no result: if "
+            "memory ran out, use fewer workers or a smaller n; then run it "
+            "again with a new executor"
         ) from error
-    grid = np.array([[totals[d_k, n][1:] for n in ns] for d_k in d_ks])
-    means, errors = grid[..., 0, :], np.sqrt(grid[..., 1, :] / samples / (samples - 1))
-    return {name: Estimate(means[..., i], errors[..., i]) for i, name in enumerate(QUANTITIES)}
 
 
-def _task(job):
-    """(rows, mean, sum of squared deviations) of every quantity over one task's rows."""
-    seed, d_k, n, task, rows, scale = job
-    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(d_k, n, task)))
+def _moments(task: Task) -> Moments:
+    """`Moments` of every quantity over one task's rows."""
+    seed, d_k, n, number, rows, scale = task
+    sequence = np.random.SeedSequence(seed, spawn_key=(d_k, n, number))
+    rng = np.random.default_rng(sequence)
     height = min(rows, max(1, BLOCK // (n + len(QUANTITIES))))
     normal, weights = np.empty((2, height, n))
     total = EMPTY
@@ -158,25 +280,27 @@ def _task(job):
         values = _quantities(normal[block], scale * norm, weights[block])
         mean = values.mean(axis=1)
         deviation = ((values - mean[:, None]) ** 2).sum(axis=1)
-        total = _merge(total, (values.shape[1], mean, deviation))
+        total = _merge(total, Moments(values.shape[1], mean, deviation))
     return total
 
 
-def _draw(rng, d_k, out):
-    """Fill ``out`` (rows, n) with standard normals; return |q| of each row, (rows,)."""
+def _draw(rng: np.random.Generator, d_k: int, out: Array) -> Array:
+    """Fill ``out`` (rows, n) with standard normals; |q| of each row."""
     norm = np.sqrt(rng.chisquare(d_k, len(out)))
     rng.standard_normal(out=out)
     return norm
 
 
-def _quantities(normal, gain, weights):
-    """`QUANTITIES` of softmax(gain · normal), (7, rows); overwrites both (rows, n) buffers.
+def _quantities(normal: Array, gain: Array, weights: Array) -> Array:
+    """`QUANTITIES` of softmax(gain · normal), (7, rows).
 
-    With e_j = exp(s_j - max s), the winner's e is 1. Everything is written in the sums
-    Σe, Σe², Σe³ over the *other* keys so that no digit is lost beside a winner, where
-    1 - Σa² would be 0 long before the losers' weights are.
+    Both buffers (rows, n) are overwritten. With e_j = exp(s_j - max s), the
+    winner's e is 1. Everything is written in the sums Σe, Σe², Σe³ over the
+    *other* keys so that no digit is lost beside a winner, where 1 - Σa²
+    would be 0 long before the losers' weights are.
     """
-    variance = gain**2 * np.einsum("ij,ij->i", normal, normal) / normal.shape[1]
+    n = normal.shape[1]
+    variance = gain**2 * np.einsum("ij,ij->i", normal, normal) / n
     winner = normal.argmax(axis=1)[:, None]
     normal -= np.take_along_axis(normal, winner, axis=1)
     normal *= gain[:, None] * LOG2E
@@ -188,41 +312,50 @@ def _quantities(normal, gain, weights):
     second = normal.sum(axis=1)
     excess = second - np.einsum("ij,ij->i", normal, weights)  # Σe² - Σe³
     z = 1 + first
-    squared_norm = ((first**2 + second) * (1 + second) + 2 * z * excess) / z**4
-    return np.array([
-        variance,
-        np.log1p(first) - mean_gap / z,
-        1 / z,
-        (1 + second) / z**2,
-        (2 * first + first**2 - second) / z**2,
-        np.sqrt(squared_norm),
-        squared_norm,
-    ])  # fmt: skip
+    entropy = np.log1p(first) - mean_gap / z
+    max_weight = 1 / z
+    ipr = (1 + second) / z**2
+    trace = (2 * first + first**2 - second) / z**2
+    squared_norm = (first**2 + second) * (1 + second) + 2 * z * excess
+    squared_norm /= z**4
+    norm = np.sqrt(squared_norm)
+    return np.array(
+        [variance, entropy, max_weight, ipr, trace, norm, squared_norm]
+    )
 
 
-def _merge(one, other):
-    """Count, mean and squared deviations of two samples together (Chan et al. 1983)."""
-    (count, mean, deviation), (more, other_mean, other_deviation) = one, other
-    total, step = count + more, other_mean - mean
-    deviation = deviation + other_deviation + step**2 * (count * more / total)
-    return total, mean + step * (more / total), deviation
+def _merge(one: Moments, other: Moments) -> Moments:
+    """Two samples together (Chan et al. 1983)."""
+    count = one.count + other.count
+    step = other.mean - one.mean
+    mean = one.mean + step * (other.count / count)
+    between = step**2 * (one.count * other.count / count)
+    return Moments(count, mean, one.deviation + other.deviation + between)
 
 
-def _sizes(name, sizes):
+def _sizes(name: str, sizes: Iterable[int]) -> list[int]:
     try:
         sizes = list(sizes)
     except TypeError:
-        raise TypeError(f"{name} must be a sequence of integers, got {sizes!r}") from None
+        raise TypeError(
+            f"{name} must be a sequence of integers, got {sizes!r}"
+        ) from None
     if not sizes:
-        raise ValueError(f"{name} needs at least one integer, got {sizes!r}")
+        raise ValueError(
+            f"{name} needs at least one integer, got {sizes!r}"
+        )
     return [positive_integer(name, size) for size in sizes]
 
 
-def _number(scale, d_k):
+def _number(scale: Scale, d_k: int) -> float:
     """The number that multiplies q·k at this width."""
     if scale is None:
-        return d_k**-0.5
-    number = finite_number("scale", scale(d_k) if callable(scale) else scale, 0)
+        return default_scale(d_k)
+    if callable(scale):
+        scale = scale(d_k)
+    number = finite_number("scale", scale, 0)
     if number > LARGEST_SCALE:
-        raise ValueError(f"scale must be at most {LARGEST_SCALE:g}, got {number:g}")
+        raise ValueError(
+            f"scale must be at most {LARGEST_SCALE:g}, got {number:g}"
+        )
     return number
