@@ -12,7 +12,7 @@ OLDEST := .venv-oldest/uv.installed
 PYTEST := $(BIN)/python -m pytest
 
 # Tests of the book and not of attnlib alone: they need notebooks, Sphinx or make.
-BOOK_TESTS := $(wildcard $(patsubst %,tests/test_%.py,binder execution_cache ledger links notebooks pages tooling))
+BOOK_TESTS := $(wildcard $(patsubst %,tests/test_%.py,binder execution_cache ledger links notebooks pages run_notebooks tooling))
 
 # An environment holds absolute paths: the mark of one that was moved or copied here is not believed.
 $(shell grep -LsxF "$(CURDIR)" .venv*/*.installed | xargs rm -f)
