@@ -1,11 +1,12 @@
-"""Make book/data/training_runs.npz: the stored runs of the retrieval experiment (chapter 10).
+"""Make book/data/training_runs.npz: the stored runs of chapter 10.
 
-Every arm (1/√d_k, none, 1/d_k) and optimizer is first tuned: each learning rate of a half-decade
-grid on tuning seeds; where none is sure, the best three on further seeds; the highest mean accuracy
-wins, ties go to the lower loss. Then it runs at that rate on seeds it has not seen. Each finished
-run goes into the cache folder at once, so that a command that was interrupted continues where it
-stood when it is given again. The result depends neither on the order nor on the number of
-processes. Needs numpy, scipy and tqdm.
+Every arm (1/√d_k, none, 1/d_k) and optimizer is first tuned: each learning
+rate of a half-decade grid on tuning seeds; where none is sure, the best three
+on further seeds; the highest mean accuracy wins, ties go to the lower loss.
+Then it runs at that rate on seeds it has not seen. Each finished run goes into
+the cache folder at once, so that a command that was interrupted continues
+where it stood when it is given again. The result depends neither on the order
+nor on the number of processes. Needs numpy, scipy and tqdm.
 """
 
 import argparse
@@ -14,32 +15,43 @@ import inspect
 import multiprocessing
 import os
 import signal
-import sys
 import threading
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import NamedTuple
 
-os.environ["OPENBLAS_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"  # before numpy
+# Before numpy is imported.
+os.environ["OPENBLAS_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"
 
-import numpy as np  # noqa: E402
-from tqdm import tqdm  # noqa: E402
+import numpy as np
+from tqdm import tqdm
 
-from attnlib.retrieval import train  # noqa: E402
-from attnlib.softmax import softmax  # noqa: E402
+from attnlib.attention import default_scale
+from attnlib.concentration import entropy
+from attnlib.retrieval import train
+from attnlib.softmax import softmax
 
 ROOT = Path(__file__).resolve().parents[1]
-OUTPUT, CACHE = ROOT / "book" / "data" / "training_runs.npz", ROOT / "_build" / "training_runs"
+OUTPUT = ROOT / "book" / "data" / "training_runs.npz"
+CACHE = ROOT / "_build" / "training_runs"
 POINTS = 50  # of a stored curve, each the mean over steps / POINTS steps
-SURE, FINALISTS = 0.95, 3  # below this accuracy so many rates go through a second round
+# Below this accuracy so many rates go through a second round.
+SURE, FINALISTS = 0.95, 3
 CURVES = ("loss", "gradient_norm", "checkpoint", "accuracy", "mean_entropy")
 
-ARMS = {"scaled": lambda d_k: d_k**-0.5, "raw": lambda d_k: 1.0, "1/d_k": lambda d_k: 1 / d_k}
+ARMS = {
+    "scaled": default_scale,
+    "raw": lambda d_k: 1.0,
+    "1/d_k": lambda d_k: 1 / d_k,
+}
 
 
 def half_decades(first, last):
     """10^first … 10^last in steps of √10."""
-    return [float(f"{10 ** (k / 2):.4g}") for k in range(round(2 * first), round(2 * last) + 1)]
+    return [
+        float(f"{10 ** (k / 2):.4g}")
+        for k in range(round(2 * first), round(2 * last) + 1)
+    ]
 
 
 class Study(NamedTuple):
@@ -55,18 +67,24 @@ class Study(NamedTuple):
     seeds: range
 
     def cells(self):
-        return [(d_k, arm, optimizer)
-                for d_k in self.d_ks for arm in self.arms for optimizer in self.grids]  # fmt: skip
+        return [
+            (self.n, self.steps, d_k, arm, optimizer)
+            for d_k in self.d_ks
+            for arm in self.arms
+            for optimizer in self.grids
+        ]
 
 
 WIDE = {"sgd": half_decades(-2.5, 3), "adam": half_decades(-4, 0)}
 NARROW = {"sgd": half_decades(-2, 0.5), "adam": half_decades(-4, -1.5)}
-TUNING = (range(100, 102), range(102, 106))
+TUNING = range(100, 102), range(102, 106)
+SHORT = range(100, 101), range(101, 103)  # of the long runs
+EVERY = tuple(ARMS)
 STUDIES = (
-    Study(128, 250, (16, 64, 256, 1024), tuple(ARMS), WIDE, *TUNING, range(5)),
-    Study(32, 250, (16, 256), tuple(ARMS), WIDE, *TUNING, range(5)),
-    Study(256, 2000, (256,), ("scaled", "raw"), NARROW, range(100, 101), range(101, 103), range(3)),
-    Study(128, 2000, (1024,), ("raw",), NARROW, range(100, 101), range(101, 103), range(3)),
+    Study(128, 250, (16, 64, 256, 1024), EVERY, WIDE, *TUNING, range(5)),
+    Study(32, 250, (16, 256), EVERY, WIDE, *TUNING, range(5)),
+    Study(256, 2000, (256,), ("scaled", "raw"), NARROW, *SHORT, range(3)),
+    Study(128, 2000, (1024,), ("raw",), NARROW, *SHORT, range(3)),
 )
 
 
@@ -83,26 +101,41 @@ class Spec(NamedTuple):
 
     @property
     def file_name(self):
-        return "_".join(str(part).replace("/", "-over-") for part in self) + ".npz"
+        name = "_".join(map(str, self))
+        return name.replace("/", "-over-") + ".npz"
 
 
 def run(spec):
-    """The stored form of one run: curves of POINTS means, float32 but for the checkpoints."""
+    """The stored form of one run: curves of POINTS means.
+
+    They are float32, but for the checkpoints.
+    """
     trained = train(
-        spec.d_k, scale=ARMS[spec.arm](spec.d_k), optimizer=spec.optimizer, n=spec.n,
-        learning_rate=spec.learning_rate, steps=spec.steps, seed=spec.seed,
-    )  # fmt: skip
+        spec.d_k,
+        scale=ARMS[spec.arm](spec.d_k),
+        optimizer=spec.optimizer,
+        n=spec.n,
+        learning_rate=spec.learning_rate,
+        steps=spec.steps,
+        seed=spec.seed,
+    )
     curves = {name: getattr(trained, name) for name in CURVES}
     for name in ("loss", "gradient_norm"):
         curves[name] = curves[name].reshape(POINTS, -1).mean(axis=-1)
-    return {k: x.astype(np.int32 if k == "checkpoint" else np.float32) for k, x in curves.items()}
+    curves = {name: x.astype(np.float32) for name, x in curves.items()}
+    return curves | {"checkpoint": trained.checkpoint.astype(np.int32)}
 
 
 def cache_folder(parent):
-    """A folder for what this very code computes: runs of changed code are not mixed in."""
-    modules = [inspect.getmodule(function) for function in (train, softmax)]
-    sources = [inspect.getsource(part) for part in (*modules, run)] + [str(POINTS)]
-    return parent / hashlib.sha256("".join(sources).encode()).hexdigest()[:12]
+    """A folder for what this very code computes.
+
+    Runs of changed code are not mixed in.
+    """
+    functions = train, softmax, entropy, default_scale
+    modules = map(inspect.getmodule, functions)
+    sources = [inspect.getsource(part) for part in (*modules, run)]
+    text = "".join(sources) + str(POINTS)
+    return parent / hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def store(path, arrays):
@@ -123,7 +156,10 @@ def load(path):
 
 
 def leave_with_parent():
-    """Let a worker end when the command ends, however it ends; Ctrl-C is the command's business."""
+    """Let a worker end when the command ends, however it ends.
+
+    Ctrl-C is the command's business.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def wait():
@@ -134,17 +170,19 @@ def leave_with_parent():
 
 
 def run_all(specs, cache, processes, what):
-    """Results in the order of ``specs``: from the cache, or computed and put there."""
+    """Results in the order of ``specs``, from the cache or computed into it."""
     paths = {spec: cache / spec.file_name for spec in specs}
     missing = [spec for spec, path in paths.items() if not path.exists()]
     if len(missing) < len(paths):
-        print(f"{what}: {len(paths) - len(missing)} of {len(paths)} runs are in the cache")
+        found = len(paths) - len(missing)
+        print(f"{what}: {found} of {len(paths)} runs are in the cache")
     pool = ProcessPoolExecutor(processes, initializer=leave_with_parent)
     try:
         futures = {pool.submit(run, spec): spec for spec in missing}
-        for future in tqdm(
-            as_completed(futures), what, len(futures), unit="run", disable=not futures
-        ):
+        done = as_completed(futures)
+        if futures:
+            done = tqdm(done, what, len(futures), unit="run")
+        for future in done:
             store(paths[futures[future]], future.result())
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
@@ -152,33 +190,55 @@ def run_all(specs, cache, processes, what):
 
 
 def outcomes(trials, cache, processes, what):
-    """{cell and rate: [(final accuracy, final loss) of each seed]} for [(cell and rate, seeds)]."""
-    specs = [Spec(*trial, seed) for trial, seeds in trials for seed in seeds]
-    found = {}
-    for spec, result in zip(specs, run_all(specs, cache, processes, what), strict=True):
-        found.setdefault(spec[:-1], []).append((result["accuracy"][-1], result["loss"][-1]))
+    """The final accuracy and loss on each seed, by trial.
+
+    ``trials`` are pairs (cell and rate, seeds).
+    """
+    specs = [
+        Spec(*trial, seed) for trial, seeds in trials for seed in seeds
+    ]
+    results = run_all(specs, cache, processes, what)
+    found = {trial: [] for trial, _ in trials}
+    for spec, result in zip(specs, results, strict=True):
+        end = result["accuracy"][-1], result["loss"][-1]
+        found[spec[:-1]].append(end)
     return found
 
 
 def tuned(studies, cache, processes):
     """(tuning table, {(n, steps, d_k, arm, optimizer): best learning rate})."""
-    cells = {(study.n, study.steps, *cell): study for study in studies for cell in study.cells()}
-    rates = {cell: [(*cell, rate) for rate in study.grids[cell[-1]]]
-             for cell, study in cells.items()}  # fmt: skip
-    first = [(trial, cells[cell].tuning_seeds) for cell in cells for trial in rates[cell]]
+    cells = {cell: study for study in studies for cell in study.cells()}
+    rates = {
+        cell: [(*cell, rate) for rate in study.grids[cell[-1]]]
+        for cell, study in cells.items()
+    }
+    first = [
+        (trial, cells[cell].tuning_seeds)
+        for cell in cells
+        for trial in rates[cell]
+    ]
     found = outcomes(first, cache, processes, "tuning")
 
     def score(trial):
         accuracy, loss = np.mean(found[trial], axis=0)
         return len(found[trial]), accuracy, -loss, trial[-1]
 
-    ranked = {cell: sorted(rates[cell], key=score, reverse=True) for cell in cells}
+    ranked = {
+        cell: sorted(rates[cell], key=score, reverse=True) for cell in cells
+    }
     unsure = [cell for cell in cells if score(ranked[cell][0])[1] < SURE]
-    further = [(trial, cells[cell].further_seeds)
-               for cell in unsure for trial in ranked[cell][:FINALISTS]]  # fmt: skip
-    for trial, more in outcomes(further, cache, processes, "tuning, second round").items():
+    further = [
+        (trial, cells[cell].further_seeds)
+        for cell in unsure
+        for trial in ranked[cell][:FINALISTS]
+    ]
+    second = outcomes(further, cache, processes, "tuning, second round")
+    for trial, more in second.items():
         found[trial] += more
-    rows = [(*trial, *np.mean(ends, axis=0), len(ends)) for trial, ends in found.items()]
+    rows = [
+        (*trial, *np.mean(ends, axis=0), len(ends))
+        for trial, ends in found.items()
+    ]
     table = columns(Spec._fields[:-1] + ("accuracy", "loss", "seeds"), rows)
     best = {cell: max(map(score, rates[cell]))[-1] for cell in cells}
     return {f"tuning_{name}": x for name, x in table.items()}, best
@@ -186,35 +246,59 @@ def tuned(studies, cache, processes):
 
 def columns(names, rows):
     """A table's columns by name: text, float or int32 by what they hold."""
-    dtypes = {str: None, int: np.int32, float: np.float64, np.float32: np.float32}
-    return {name: np.array(column, dtypes[type(column[0])])
-            for name, column in zip(names, zip(*rows, strict=True), strict=True)}  # fmt: skip
+    dtypes = {
+        str: None,
+        int: np.int32,
+        float: np.float64,
+        np.float32: np.float32,
+    }
+    return {
+        name: np.array(column, dtypes[type(column[0])])
+        for name, column in zip(names, zip(*rows, strict=True), strict=True)
+    }
 
 
 def training_runs(studies, cache, processes):
     """Every array of the npz file, by key."""
     table, best = tuned(studies, cache, processes)
-    specs = [Spec(study.n, study.steps, *cell, best[study.n, study.steps, *cell], seed)
-             for study in studies for cell in study.cells() for seed in study.seeds]  # fmt: skip
+    specs = [
+        Spec(*cell, best[cell], seed)
+        for study in studies
+        for cell in study.cells()
+        for seed in study.seeds
+    ]
     results = run_all(specs, cache, processes, "runs at the tuned rate")
-    curves = {name: np.array([result[name] for result in results]) for name in CURVES}
+    curves = {
+        name: np.array([result[name] for result in results])
+        for name in CURVES
+    }
     return columns(Spec._fields, specs) | curves | table
 
 
 def main():
-    """Make the runs that are missing, write the file, print its size and checksum."""
+    """Make the runs that are missing; write the file, print its checksum."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--output", type=Path, default=OUTPUT, help="the .npz file to write")
-    parser.add_argument("--cache", type=Path, default=CACHE, help="where finished runs are kept")
-    parser.add_argument("--processes", type=int, default=2, help="how many run at a time")
+    parser.add_argument(
+        "--output", type=Path, default=OUTPUT, help="the .npz file to write"
+    )
+    parser.add_argument(
+        "--cache",
+        type=Path,
+        default=CACHE,
+        help="where finished runs are kept",
+    )
+    parser.add_argument(
+        "--processes", type=int, default=2, help="how many run at a time"
+    )
     options = parser.parse_args()
     cache = cache_folder(options.cache)
     try:
-        store(options.output, training_runs(STUDIES, cache, options.processes))
+        runs = training_runs(STUDIES, cache, options.processes)
     except KeyboardInterrupt:
-        print(f"\nInterrupted: what is finished is in {cache}; the same command continues.")
-        sys.stdout.flush()
-        os._exit(130)  # at once: a usual exit would wait for the runs that are under way
+        print(f"\nInterrupted: what is finished is in {cache};")
+        print("the same command continues.", flush=True)
+        os._exit(130)  # a usual exit would wait for the runs under way
+    store(options.output, runs)
     content = options.output.read_bytes()
     digest = hashlib.sha256(content).hexdigest()
     print(f"{options.output.name}: {len(content)} bytes, sha256 {digest}")

@@ -17,7 +17,9 @@ def client():
 
     workers = {"n_workers": 2, "threads_per_worker": 1, "processes": True}
     with (
-        LocalCluster(**workers, host="127.0.0.1", dashboard_address="127.0.0.1:0") as cluster,
+        LocalCluster(
+            **workers, host="127.0.0.1", dashboard_address="127.0.0.1:0"
+        ) as cluster,
         Client(cluster) as client,
     ):
         client.wait_for_workers(2, timeout=60)
@@ -34,20 +36,31 @@ def test_the_same_bits(client, monkeypatch):
 
     monkeypatch.setattr(montecarlo, "TASK", 2**16)
     assert len({os.getpid(), *pids(client).values()}) == 3
-    grid = {"d_ks": [1, 64], "ns": [2, 100, 3000], "samples": 900, "seed": 0}
+    grid = {
+        "d_ks": [1, 64],
+        "ns": [2, 100, 3000],
+        "samples": 900,
+        "seed": 0,
+    }
     with get_task_stream(client) as stream:
         found = sweep(**grid, executor=client.get_executor())
     assert_same_bits(found, sweep(**grid))
-    assert {task["worker"] for task in stream.data} == set(pids(client))  # both took part
+    assert {task["worker"] for task in stream.data} == set(
+        pids(client)
+    )  # both took part
 
 
 def test_a_worker_is_killed_and_nothing_is_lost(client, monkeypatch):
     monkeypatch.setattr(montecarlo, "TASK", 2**20)
     grid = {"d_ks": [4], "ns": [4096], "samples": 16_384, "seed": 1}
     before = list(pids(client).values())
-    running = sweep_and_kill(monkeypatch, client.get_executor(), lambda: before, **grid)
+    running = sweep_and_kill(
+        monkeypatch, client.get_executor(), lambda: before, **grid
+    )
     assert_same_bits(running.result(60), sweep(**grid))
-    client.wait_for_workers(2, timeout=60)  # dask has started another in its place
+    client.wait_for_workers(
+        2, timeout=60
+    )  # dask has started another in its place
     after = list(pids(client).values())
     assert before[0] not in after and before[1] in after
 
