@@ -35,8 +35,10 @@ from attnlib._validate import (
     positive_integer,
 )
 
-# Rows of scores held at a time: a block of 256 × S stays in cache for usual S.
-BLOCK = 256
+# Scores of one head held at a time: 2 MB in float32, so that they stay in cache.
+BLOCK = 2**19
+# Scores within ±60 need no shift: even float32 holds the sum of their exponentials.
+BOUNDED = 60
 
 
 def default_scale(d_k: int) -> float:
@@ -308,9 +310,8 @@ def scaled_dot_product_attention_vjp(
     grad_output = grad_output.astype(query.dtype, copy=False)
     grads = [np.zeros(x.shape, x.dtype) for x in (query, key, value)]
     grad_query, grad_key, grad_value = grads
-    spare = np.empty(
-        min(BLOCK, query.shape[-2]) * key.shape[-2], query.dtype
-    )
+    height = min(block_rows(key.shape[-2]), query.shape[-2])
+    spare = np.empty(height * key.shape[-2], query.dtype)
     for head, rows, cols, weights, total in _row_blocks(
         query, key, value, attn_mask, is_causal, scale, grad_output
     ):
@@ -331,6 +332,14 @@ def scaled_dot_product_attention_vjp(
         _unbroadcast(grad, shape).astype(dtype)
         for grad, shape in zip(grads, shapes, strict=True)
     )
+
+
+def block_rows(source: int) -> int:
+    """How many rows of scores against ``source`` keys are computed at a time.
+
+    Below 64 the products lose speed, above 256 they gain none.
+    """
+    return min(256, max(64, BLOCK // max(source, 1)))
 
 
 def _row_blocks(
@@ -355,10 +364,12 @@ def _row_blocks(
     skip = is_causal and _all_finite(
         query, key, value, attn_mask, scale, grad_output
     )
-    buffer = np.empty(min(BLOCK, length) * source, query.dtype)
+    bounded = _are_bounded(query, key, mask, scale)
+    height = block_rows(source)
+    buffer = np.empty(min(height, length) * source, query.dtype)
     for head in np.ndindex(query.shape[:-2]):
-        for start in range(0, length, BLOCK):
-            rows = slice(start, min(start + BLOCK, length))
+        for start in range(0, length, height):
+            rows = slice(start, min(start + height, length))
             cols = slice(0, min(rows.stop, source) if skip else source)
             size = rows.stop - start, cols.stop
             weights = buffer[: size[0] * size[1]].reshape(size)
@@ -366,24 +377,20 @@ def _row_blocks(
                 scale * query[head][rows], key[head][cols].T, out=weights
             )
             block_mask = None if mask is None else mask[head][rows, cols]
-            total = _exponentiate(
-                weights, block_mask, start if is_causal else None
-            )
-            yield head, rows, cols, weights, total
+            first_row = start if is_causal else None
+            _mask_in_place(weights, block_mask, first_row)
+            yield head, rows, cols, weights, _exponentiate(weights, bounded)
 
 
-def _exponentiate(
-    scores: Array, mask: Array | None, first_row: int | None
-) -> Array:
-    """exp(scores - row maximum) in place, masked; returns the row sums, 1 where 0.
+def _exponentiate(scores: Array, bounded: bool) -> Array:
+    """exp(scores - row maximum) in place; returns the row sums, 1 where 0.
 
-    ``first_row`` is the position of the block's first query under a causal mask,
-    None without one.
+    Scores that are ``bounded`` are not shifted: it would take time, no more.
     """
-    _mask_in_place(scores, mask, first_row)
-    top = scores.max(axis=-1, keepdims=True, initial=-np.inf)
-    top[top == -np.inf] = 0  # a fully masked row: exp(-inf - 0) = 0
-    scores -= top
+    if not bounded:
+        top = scores.max(axis=-1, keepdims=True, initial=-np.inf)
+        top[top == -np.inf] = 0  # a fully masked row: exp(-inf - 0) = 0
+        scores -= top
     np.exp(scores, out=scores)
     # A product with ones adds up faster than sum does.
     total = scores @ np.ones((scores.shape[-1], 1), scores.dtype)
@@ -394,7 +401,11 @@ def _exponentiate(
 def _mask_in_place(
     scores: Array, mask: Array | None, first_row: int | None
 ) -> None:
-    """Add -inf where a boolean mask or the future forbids; add a floating mask."""
+    """Add -inf where a boolean mask or the future forbids; add a floating mask.
+
+    ``first_row`` is the position of the first query under a causal mask, None
+    without one.
+    """
     if mask is not None and mask.dtype == bool:
         np.add(scores, -np.inf, out=scores, where=~mask)
     elif mask is not None:
@@ -455,6 +466,18 @@ def _broadcast_mask(
             f"attn_mask of shape {mask.shape} does not broadcast to the scores' "
             f"shape {shape}"
         ) from None
+
+
+def _are_bounded(
+    query: Array, key: Array, mask: Array | None, scale: float
+) -> bool:
+    """Whether no score can leave ±BOUNDED, as |q·k| ≤ ‖q‖‖k‖; False for NaN."""
+    if mask is not None and mask.dtype != bool:
+        return False
+    with np.errstate(over="ignore"):  # then it is not bounded
+        lengths = [np.linalg.norm(x, axis=-1) for x in (query, key)]
+    longest_query, longest_key = (float(x.max(initial=0)) for x in lengths)
+    return scale * longest_query * longest_key <= BOUNDED
 
 
 def _largest(x: Array) -> float:

@@ -239,7 +239,7 @@ def test_gradients_are_finite_at_every_magnitude_and_keep_shapes_and_dtype(
 def test_blocks_of_four_rows_equal_the_textbook(
     monkeypatch, lengths, is_causal, mask
 ):
-    monkeypatch.setattr(attention, "BLOCK", 4)
+    monkeypatch.setattr(attention, "block_rows", lambda source: 4)
     q, k, v = (
         normal(2, lengths[0], 3),
         normal(2, lengths[1], 3, seed=1),
@@ -525,7 +525,7 @@ def test_what_stands_in_the_future_does_not_depend_on_the_block(
     inputs = {n: x for n, x in arrays.items() if n != "grad_output"}
     answers = []
     for size in (256, 4, 3, 1):
-        monkeypatch.setattr(attention, "BLOCK", size)
+        monkeypatch.setattr(attention, "block_rows", lambda source: size)
         output = scaled_dot_product_attention(**inputs, is_causal=True)
         answers.append(
             [
@@ -596,7 +596,7 @@ def test_working_memory_is_a_block_of_rows(backward, is_causal):
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    block = 4 * attention.BLOCK * n
+    block = 4 * attention.block_rows(n) * n
     assert peak < (4 if backward else 2) * block < 4 * n * n
 
 
