@@ -226,6 +226,7 @@ MISTAKES = {
         np.eye(8)[:, :4],
         np.ones(4),
         1e-9 * np.random.default_rng(0).random((8, 4)),
+        exercises.key_exercise_query_matrix() + 0.01 * np.eye(8)[:, :4],
     ],
     "02-key-bias": [0, 1.0, -0.0196],
     "03-odds": [5, np.e, np.exp(-5), np.exp(3)],
@@ -515,6 +516,28 @@ def test_a_refusal_names_the_kind_of_answer(name, capsys):
 # --- the kinds of exercises --------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    "exercise, kind, right",
+    [
+        (exercises.number(2, hint="why"), "a number, to three digits", 2),
+        (exercises.array([2], kind="a list", hint="why"), "a list", [2]),
+        (
+            exercises.function(abs, (np.ones(1),), of="x", hint="why"),
+            "a function of x",
+            abs,
+        ),
+        (
+            exercises.expression("b + 1", of="b", hint="why"),
+            "a sympy expression in b",
+            "1 + b",
+        ),
+    ],
+)
+def test_an_exercise_knows_its_kind_and_its_hint(exercise, kind, right):
+    assert (exercise.kind, exercise.hint) == (kind, "why")
+    assert exercise.accepts(right)
+
+
 def test_a_number_may_come_in_any_clothes():
     accepts = exercises.number(1, hint="").accepts
     right = [
@@ -579,6 +602,14 @@ def test_a_lookup_that_indexes_is_told_so(capsys):
         capsys, "01-one-hot", lambda ids, embedding: embedding[ids]
     )
     assert "(TypeError on the way: embedding was indexed)" in text
+
+
+def test_an_expression_must_be_equal_and_its_symbols_count_by_name():
+    accepts = exercises.expression("(b + 1)**2", of="b", hint="").accepts
+    b = sympy.Symbol("b", positive=True)
+    assert accepts(b**2 + 2 * b + 1) and accepts("1 + b*(b + 2)")
+    wrong = b**2 + 2 * b, b**2 + 2 * b + 2, -((b + 1) ** 2), "(c + 1)**2", 1
+    assert not any(map(accepts, wrong))
 
 
 @pytest.mark.parametrize("size", range(2, 7))

@@ -71,21 +71,22 @@ def test_heatmap_without_signs_is_what_a_bare_call_draws(ax):
 
 
 def test_heatmap_names_rows_and_columns_and_says_what_it_shows(ax):
-    figures.heatmap(ax, MATRIX, **NAMES, label="score")
+    image = figures.heatmap(ax, MATRIX, **NAMES, label="score")
     for axis, kind in ((ax.yaxis, "rows"), (ax.xaxis, "columns")):
         names, places = axis.get_ticklabels(), axis.get_ticklocs()
         assert [t.get_text() for t in names] == NAMES[kind]
         assert places.tolist() == list(range(len(names)))
     assert {t.get_rotation() for t in ax.get_xticklabels()} == {90}
-    assert not any(spine.get_visible() for spine in ax.spines.values())
+    assert {spine.get_visible() for spine in ax.spines.values()} == {False}
     bar = ax.figure.axes[1]
-    assert bar.get_ylabel() == "score"
+    assert bar.get_ylabel() == "score" and image.colorbar.ax is bar
     ax.figure.draw_without_rendering()
     heights = [a.get_position().height for a in (bar, ax)]
     assert heights[0] == pytest.approx(0.8 * heights[1], rel=0.01)
 
 
 def test_weight_bars_put_the_first_token_on_top(ax):
+    ax.set_xlim(-1, 5)
     figures.weight_bars(ax, [0.7, 0.3], ["a", "b"])
     assert [p.get_width() for p in ax.patches] == [0.7, 0.3]
     assert [p.get_y() + p.get_height() / 2 for p in ax.patches] == [0, 1]

@@ -79,7 +79,7 @@ def heatmap(
     ax.set_yticks(range(len(rows)), rows)
     ax.set_xticks(range(len(columns)), columns, rotation=90)
     ax.spines[:].set_visible(False)
-    ax.figure.colorbar(image, ax=ax, label=label, shrink=0.8)
+    ax.figure.colorbar(image, label=label, shrink=0.8)
     return image
 
 
