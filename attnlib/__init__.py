@@ -1,10 +1,11 @@
 """attnlib: the numbers of the book "Why does attention divide by √d_k?".
 
-Each module holds one idea, in the order in which the chapters need them. The
-numerical ones need numpy and scipy alone (and tqdm for progress bars);
-`attnlib.random_energy` and `attnlib.retrieval` are imported by name where they are used.
-What a chapter needs beside the numbers (the ledger, exercises, figures, data) is in
-`attnlib.book`, which also needs matplotlib, sympy and pyyaml.
+Each module holds one idea, in the order in which the chapters need them.
+The numerical ones need numpy and scipy alone (and tqdm for progress bars);
+`attnlib.random_energy` and `attnlib.retrieval` are imported by name where
+they are used. What a chapter needs beside the numbers (the ledger,
+exercises, figures, data) is in `attnlib.book`, which also needs matplotlib,
+sympy and pyyaml.
 """
 
 __version__ = "0.2.0"

@@ -35,7 +35,7 @@ def floating(name: str, x: ArrayLike, min_ndim: int = 1) -> Array:
 
 
 def computing(*, min_ndim: int = 1, **named: ArrayLike) -> tuple[Any, ...]:
-    """The named arrays in the dtype to compute in, then the dtype to return.
+    """The named arrays in the dtype to compute in, and the one to return.
 
     Their common dtype is returned; float16 is computed in float32.
     """
@@ -48,8 +48,9 @@ def computing(*, min_ndim: int = 1, **named: ArrayLike) -> tuple[Any, ...]:
 def weights(name: str, a: ArrayLike) -> tuple[Array, np.dtype[Any]]:
     """Softmax's weights along the last axis, and the dtype to return.
 
-    Rows sum to 1, or are all 0 where everything is masked; NaN passes. Logits
-    given by mistake would give a number that means nothing, so they are refused.
+    Rows sum to 1, or are all 0 where everything is masked; NaN passes.
+    Logits given by mistake would give a number that means nothing, so they
+    are refused.
     """
     a, returned = computing(**{name: a})
     if a.shape[-1] == 0:
@@ -61,8 +62,8 @@ def weights(name: str, a: ArrayLike) -> tuple[Array, np.dtype[Any]]:
         (abs(total - 1) > SUM_TOLERANCE) & (total != 0)
     ).any():
         raise ValueError(
-            f"{name} must hold weights, the output of softmax: none below 0, "
-            f"and the sum along the last axis 1 (or 0 where all is masked)"
+            f"{name} must hold weights, the output of softmax: none "
+            "below 0, and each row summing to 1 (or 0 if all masked)"
         )
     return a, returned
 

@@ -1,23 +1,25 @@
-"""Scaled dot-product attention and its vector-Jacobian product (chapters 2, 6, 7).
+"""Scaled dot-product attention, forward and backward (chapters 2, 6, 7).
 
-Arrays are laid out (..., length, width), at least two axes; leading axes (batch,
-heads) broadcast. L counts queries, S counts keys and values.
+Arrays are laid out (..., length, width), at least two axes; leading axes
+(batch, heads) broadcast. L counts queries, S counts keys and values.
 
-Masks. ``attn_mask`` broadcasts to (..., L, S). A boolean mask keeps where it is
-True; a floating one is added to the scaled scores. ``is_causal`` keeps key j for
-query i where j ≤ i, aligned at the top left if L ≠ S, and combines with the mask.
-A query with every key masked, or with no key at all (S = 0), gets weights, output
-and gradients of exactly 0. A mask adds -inf, so a NaN behind it stays a NaN.
+Masks. ``attn_mask`` broadcasts to (..., L, S). A boolean mask keeps where
+it is True; a floating one is added to the scaled scores. ``is_causal``
+keeps key j for query i where j ≤ i, aligned at the top left if L ≠ S, and
+combines with the mask. A query with every key masked, or with no key at all
+(S = 0), gets weights, output and gradients of exactly 0. A mask adds -inf,
+so a NaN behind it stays a NaN.
 
-Scale. ``scale`` multiplies q·k; None means 1/√d_k; 1 is the unscaled attention
-that the book is about. It multiplies the query before the product, so that with a
-scale below 1 a raw score too large for the dtype need not exist on the way
-(partial sums of the product can still overflow).
+Scale. ``scale`` multiplies q·k; None means 1/√d_k; 1 is the unscaled
+attention that the book is about. It multiplies the query before the
+product, so that with a scale below 1 a raw score too large for the dtype
+need not exist on the way (partial sums of the product can still overflow).
 
-Dtypes. The common dtype of the arguments is returned; lists and integers become
-float64; float16 is computed in float32, and rounded once at the end. Truth
-values, complex numbers and text raise TypeError. Shapes that do not fit raise
-ValueError naming both. Overflow and NaN show in the result, with numpy's warning.
+Dtypes. The common dtype of the arguments is returned; lists and integers
+become float64; float16 is computed in float32, and rounded once at the end.
+Truth values, complex numbers and text raise TypeError. Shapes that do not
+fit raise ValueError naming both. Overflow and NaN show in the result, with
+numpy's warning.
 """
 
 import math
@@ -35,9 +37,9 @@ from attnlib._validate import (
     positive_integer,
 )
 
-# Scores of one head held at a time: 2 MB in float32, so that they stay in cache.
+# Scores held at a time: 2 MB in float32, so that they stay in cache.
 BLOCK = 2**19
-# Scores within ±60 need no shift: even float32 holds the sum of their exponentials.
+# Scores within ±60 need no shift: float32 holds the sum of exponentials.
 BOUNDED = 60
 
 
@@ -151,8 +153,8 @@ def masked_softmax(
     Returns
     -------
     ndarray, shape (..., L, S)
-        Each row sums to 1, or is 0 where everything is masked; in the scores'
-        dtype.
+        Each row sums to 1, or is 0 where everything is masked; in the
+        scores' dtype.
 
     Raises
     ------
@@ -179,7 +181,7 @@ def attention_weights(
     is_causal: bool = False,
     scale: float | None = None,
 ) -> Array:
-    """Attention weights: softmax along the rows of the masked, scaled scores.
+    """Attention weights: softmax along rows of the masked, scaled scores.
 
     Parameters
     ----------
@@ -217,7 +219,7 @@ def scaled_dot_product_attention(
     is_causal: bool = False,
     scale: float | None = None,
 ) -> Array:
-    """Attention: o_i = Σ_j a_ij v_j with a = softmax(scale · Q Kᵀ) along rows.
+    """Attention: o_i = Σ_j a_ij v_j with a = softmax(scale · Q Kᵀ) by rows.
 
     Parameters
     ----------
@@ -230,8 +232,8 @@ def scaled_dot_product_attention(
     Returns
     -------
     ndarray, shape (..., L, d_v)
-        The weights times the values, in the arguments' common dtype. Working
-        memory is a block of rows of weights, however large L is.
+        The weights times the values, in the arguments' common dtype.
+        Working memory is a block of rows of weights, however large L is.
 
     Raises
     ------
@@ -280,9 +282,9 @@ def scaled_dot_product_attention_vjp(
     Returns
     -------
     grad_query, grad_key, grad_value : ndarrays
-        Each of its argument's own shape: leading axes that were broadcast are
-        summed over. The weights are recomputed block by block; nothing L × S is
-        stored.
+        Each of its argument's own shape: leading axes that were broadcast
+        are summed over. The weights are recomputed block by block; nothing
+        L × S is stored.
 
     Raises
     ------
@@ -335,7 +337,7 @@ def scaled_dot_product_attention_vjp(
 
 
 def block_rows(source: int) -> int:
-    """How many rows of scores against ``source`` keys are computed at a time.
+    """How many rows of scores against so many keys are held at a time.
 
     Below 64 the products lose speed, above 256 they gain none.
     """
@@ -351,13 +353,13 @@ def _row_blocks(
     scale: float,
     grad_output: Array | None = None,
 ) -> Iterator[tuple[Any, ...]]:
-    """Unnormalised weights and row sums of one head, a block of rows at a time.
+    """Unnormalised weights and row sums of a head, one block at a time.
 
-    Yields (head, rows, cols, weights, total). ``weights`` is a buffer that the next
-    step reuses. Under ``is_causal`` the columns that no row of the block may see
-    are left out, unless something there could be NaN or overflow: then all are
-    computed, so that the answer never depends on the block. ``grad_output`` is what
-    the backward multiplies the values with.
+    Yields (head, rows, cols, weights, total). ``weights`` is a buffer that
+    the next step reuses. Under ``is_causal`` the columns that no row of the
+    block may see are left out, unless something there could be NaN or
+    overflow: then all are computed, so that the answer never depends on the
+    block. ``grad_output`` is what the backward multiplies the values with.
     """
     length, source = query.shape[-2], key.shape[-2]
     mask = _broadcast_mask(attn_mask, query.shape[:-1] + (source,))
@@ -385,7 +387,8 @@ def _row_blocks(
 def _exponentiate(scores: Array, bounded: bool) -> Array:
     """exp(scores - row maximum) in place; returns the row sums, 1 where 0.
 
-    Scores that are ``bounded`` are not shifted: it would take time, no more.
+    Scores that are ``bounded`` are not shifted: it would take time, no
+    more.
     """
     if not bounded:
         top = scores.max(axis=-1, keepdims=True, initial=-np.inf)
@@ -401,10 +404,10 @@ def _exponentiate(scores: Array, bounded: bool) -> Array:
 def _mask_in_place(
     scores: Array, mask: Array | None, first_row: int | None
 ) -> None:
-    """Add -inf where a boolean mask or the future forbids; add a floating mask.
+    """Add -inf where a boolean mask or the future forbids, or a mask.
 
-    ``first_row`` is the position of the first query under a causal mask, None
-    without one.
+    ``first_row`` is the position of the first query under a causal mask,
+    None without one.
     """
     if mask is not None and mask.dtype == bool:
         np.add(scores, -np.inf, out=scores, where=~mask)
@@ -430,7 +433,7 @@ def _scale(scale: float | None, query: Array, key: Array) -> float:
 
 
 def _broadcast_lead(**named: Array) -> list[Array]:
-    """The named arrays with their leading axes broadcast against each other."""
+    """The named arrays, their leading axes broadcast together."""
     try:
         lead = np.broadcast_shapes(*(x.shape[:-2] for x in named.values()))
     except ValueError:
@@ -463,15 +466,15 @@ def _broadcast_mask(
         return np.broadcast_to(mask, shape)
     except ValueError:
         raise ValueError(
-            f"attn_mask of shape {mask.shape} does not broadcast to the scores' "
-            f"shape {shape}"
+            f"attn_mask of shape {mask.shape} does not broadcast to "
+            f"the scores' shape {shape}"
         ) from None
 
 
 def _are_bounded(
     query: Array, key: Array, mask: Array | None, scale: float
 ) -> bool:
-    """Whether no score can leave ±BOUNDED, as |q·k| ≤ ‖q‖‖k‖; False for NaN."""
+    """Whether |q·k| ≤ ‖q‖‖k‖ keeps every score in ±BOUNDED, not for NaN."""
     if mask is not None and mask.dtype != bool:
         return False
     with np.errstate(over="ignore"):  # then it is not bounded
@@ -493,7 +496,7 @@ def _all_finite(
     scale: float,
     grad_output: Array | None,
 ) -> bool:
-    """Whether bounds show that no score and no product with a value can overflow."""
+    """Whether no score and no product with a value can overflow."""
     score = _largest(query) * scale * _largest(key) * query.shape[-1]
     if attn_mask is not None and np.asarray(attn_mask).dtype != bool:
         score += float(

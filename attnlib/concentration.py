@@ -1,10 +1,11 @@
-"""How concentrated a row of weights is, and how much gradient passes (chapter 5).
+"""How concentrated a row of weights is, and what gradient passes (5).
 
 Every function takes weights ``a`` of shape (..., n), whose last axis is a
-probability vector or, where everything is masked, all zeros; it returns an array
-(...) in a's dtype (integers give float64, float16 is computed in float32). It
-raises TypeError if ``a`` does not hold real numbers, and ValueError if it does
-not hold weights: logits are refused, and a row without any token too.
+probability vector or, where everything is masked, all zeros; it returns an
+array (...) in a's dtype (integers give float64, float16 is computed in
+float32). It raises TypeError if ``a`` does not hold real numbers, and
+ValueError if it does not hold weights: logits are refused, and a row
+without any token too.
 """
 
 import numpy as np
@@ -89,8 +90,9 @@ def jacobian_trace(a: ArrayLike) -> Array:
 
     Notes
     -----
-    For the winner, 1 - a is taken as the sum of the other weights: the difference
-    would be rounded to 0 long before the others underflow. Source: chapter 5.
+    For the winner, 1 - a is taken as the sum of the other weights: the
+    difference would be rounded to 0 long before the others underflow.
+    Source: chapter 5.
     """
     a, dtype = weights("a", a)
     losers, winner = _losers_and_winner(a)
@@ -113,9 +115,10 @@ def jacobian_norm(a: ArrayLike) -> Array:
 
     Notes
     -----
-    For weights this is Σa² - 2Σa³ + (Σa²)², a form that loses every digit once a
-    winner is near 1. Here every term is divided by the winner's 1 - a, the sum of
-    the other weights, so that no square underflows. Source: chapter 5.
+    For weights this is Σa² - 2Σa³ + (Σa²)², a form that loses every digit
+    once a winner is near 1. Here every term is divided by the winner's 1 -
+    a, the sum of the other weights, so that no square underflows. Source:
+    chapter 5.
     """
     a, dtype = weights("a", a)
     losers, winner = _losers_and_winner(a)

@@ -1,4 +1,4 @@
-"""From token ids to a multi-head attention layer, forward and backward (1 and 7)."""
+"""From token ids to a multi-head layer, and back (chapters 1 and 7)."""
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -29,8 +29,8 @@ def embed(ids: ArrayLike, embedding: ArrayLike) -> Array:
     TypeError
         For ids that are not integers.
     ValueError
-        For an id outside the table (a negative id too: numpy would silently count
-        from the end).
+        For an id outside the table (a negative id too: numpy would silently
+        count from the end).
 
     Notes
     -----
@@ -55,7 +55,7 @@ def embed(ids: ArrayLike, embedding: ArrayLike) -> Array:
 def project(
     x: ArrayLike, weight: ArrayLike, bias: ArrayLike | None = None
 ) -> Array:
-    """Linear projection y = x W (+ b): one matrix makes queries, another keys.
+    """Linear projection y = x W (+ b): a matrix each for queries and keys.
 
     Parameters
     ----------
@@ -71,7 +71,8 @@ def project(
     Raises
     ------
     TypeError, ValueError
-        Naming both shapes if they do not fit, or what does not hold real numbers.
+        Naming both shapes if they do not fit, or what does not hold real
+        numbers.
 
     Notes
     -----
@@ -271,8 +272,8 @@ def _project_to_heads(
         w = floating(name, w, 2)
         if w.ndim != 2 or w.shape[0] != x.shape[-1] or w.shape[1] % heads:
             raise ValueError(
-                f"{name} must be ({x.shape[-1]}, a multiple of {heads}) for x "
-                f"of shape {x.shape} and {heads} heads, got {w.shape}"
+                f"{name} must be ({x.shape[-1]}, a multiple of {heads}) "
+                f"for x of shape {x.shape} and {heads} heads, got {w.shape}"
             )
     query, key = np.shape(weights["w_query"]), np.shape(weights["w_key"])
     if query != key or query[1] == 0:

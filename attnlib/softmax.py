@@ -1,4 +1,4 @@
-"""Softmax, its Jacobian and its vector-Jacobian product (chapters 3 and 4)."""
+"""Softmax, its Jacobian and its vector-Jacobian product (chapters 3, 4)."""
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -12,7 +12,8 @@ def softmax(x: ArrayLike, axis: int = -1) -> Array:
     Parameters
     ----------
     x : array_like, shape (..., n, ...)
-        Logits, in nats: a difference of 1 is a factor e between two weights.
+        Logits, in nats: a difference of 1 is a factor e between two
+        weights.
     axis : int
         The axis that is turned into weights; the last one unless told.
         (scipy's default is the whole array.)
@@ -26,17 +27,17 @@ def softmax(x: ArrayLike, axis: int = -1) -> Array:
     Raises
     ------
     TypeError
-        For truth values, complex numbers or text, and for an ``axis`` that is
-        no integer.
+        For truth values, complex numbers or text, and for an ``axis`` that
+        is no integer.
     ValueError
-        For a zero-dimensional ``x``; numpy's AxisError (a ValueError) for an
-        ``axis`` that x does not have.
+        For a zero-dimensional ``x``; numpy's AxisError (a ValueError) for
+        an ``axis`` that x does not have.
 
     Notes
     -----
-    The largest logit is subtracted first, so no exponential overflows. A logit
-    of -inf gets weight 0. A slice that holds NaN or +inf, or nothing but -inf,
-    gives NaN, with numpy's warning where it computed inf - inf.
+    The largest logit is subtracted first, so no exponential overflows. A
+    logit of -inf gets weight 0. A slice that holds NaN or +inf, or nothing
+    but -inf, gives NaN, with numpy's warning where it computed inf - inf.
 
     Source: chapter 3, equation (softmax); Bridle (1990).
     """
@@ -72,19 +73,20 @@ def log_softmax(x: ArrayLike, axis: int = -1) -> Array:
 
 
 def softmax_jacobian(a: ArrayLike) -> Array:
-    """All partial derivatives of softmax at weights ``a``: J = diag(a) - a aᵀ.
+    """All partial derivatives of softmax at weights a: J = diag(a) - a aᵀ.
 
     Parameters
     ----------
     a : array_like, shape (..., n)
-        Weights, the *output* of `softmax`: the logits themselves are not needed.
+        Weights, the *output* of `softmax`: the logits themselves are not
+        needed.
 
     Returns
     -------
     ndarray, shape (..., n, n)
         J[..., i, j] = ∂a_i/∂s_j = a_i (δ_ij - a_j), in a's dtype. It is
-        symmetric, so either index may be read as the logit. It takes n² numbers
-        a row; `softmax_vjp` needs n.
+        symmetric, so either index may be read as the logit. It takes n²
+        numbers a row; `softmax_vjp` needs n.
 
     Raises
     ------
@@ -114,14 +116,14 @@ def softmax_vjp(a: ArrayLike, grad: ArrayLike) -> Array:
     Returns
     -------
     ndarray, shape (..., n)
-        (Jᵀ grad)_j = a_j (grad_j - Σ_i a_i grad_i), without building J, in the
-        common dtype of both.
+        (Jᵀ grad)_j = a_j (grad_j - Σ_i a_i grad_i), without building J, in
+        the common dtype of both.
 
     Raises
     ------
     TypeError, ValueError
-        If the shapes differ (both are named), if ``a`` does not hold weights, or
-        if either does not hold real numbers.
+        If the shapes differ (both are named), if ``a`` does not hold
+        weights, or if either does not hold real numbers.
 
     Notes
     -----
@@ -131,7 +133,8 @@ def softmax_vjp(a: ArrayLike, grad: ArrayLike) -> Array:
     a, grad, dtype = computing(a=a, grad=grad)
     if a.shape != grad.shape:
         raise ValueError(
-            f"a and grad must have one shape, got {a.shape} and {grad.shape}"
+            "a and grad must have one shape, "
+            f"got {a.shape} and {grad.shape}"
         )
     mean = (a * grad).sum(axis=-1, keepdims=True)
     return (a * (grad - mean)).astype(dtype, copy=False)

@@ -1,10 +1,11 @@
-"""What is done instead of, or beside, dividing by √d_k: six changes of the weights.
+"""What is done instead of, or beside, dividing by √d_k (chapter 12).
 
-Every function takes ``query`` (..., L, d_k), ``key`` (..., S, d_k), ``attn_mask``,
-``is_causal`` and ``scale`` as in `attention.attention_weights`, and returns
-weights (..., L, S) with the same dtype behaviour and errors; parameters of its own
-must be finite. The statement in each docstring is exact, and a test holds the
-function to it. (Chapter 12.)
+Every function takes ``query`` (..., L, d_k), ``key`` (..., S, d_k),
+``attn_mask``, ``is_causal`` and ``scale`` as in
+`attention.attention_weights`, and returns weights (..., L, S) with the same
+dtype behaviour and errors; parameters of its own must be finite. The
+statement in each docstring is exact, and a test holds the function to it.
+(Chapter 12.)
 """
 
 import math
@@ -41,9 +42,9 @@ def inverse_width_weights(
 
     Notes
     -----
-    Exactly: concatenating every query and every key with itself, which doubles d_k
-    and changes no angle, leaves the weights as they are. (With √d_k the scores
-    grow by √2.)
+    Exactly: concatenating every query and every key with itself, which
+    doubles d_k and changes no angle, leaves the weights as they are. (With
+    √d_k the scores grow by √2.)
 
     Source: Yang et al. (2022), arXiv 2203.03466.
     """
@@ -61,7 +62,7 @@ def qk_norm_weights(
     gain: float,
     is_causal: bool = False,
 ) -> Array:
-    """Scores are ``gain`` times the cosine of the angle between query and key.
+    """Scores are a gain times the cosine between query and key.
 
     Parameters
     ----------
@@ -76,10 +77,10 @@ def qk_norm_weights(
 
     Notes
     -----
-    Exactly: no weight changes when a query or a key is multiplied by a positive
-    number, and without a mask no weight exceeds e^g / (e^g + (n - 1) e^-g) with
-    g = gain; a weight of 0.9 among n needs g ≥ ln(9(n - 1))/2. A query or key of
-    zeros has cosine 0 with all.
+    Exactly: no weight changes when a query or a key is multiplied by a
+    positive number, and without a mask no weight exceeds e^g / (e^g + (n -
+    1) e^-g) with g = gain; a weight of 0.9 among n needs g ≥ ln(9(n -
+    1))/2. A query or key of zeros has cosine 0 with all.
 
     Source: Henry et al. (2020), arXiv 2010.04245.
     """
@@ -99,7 +100,7 @@ def soft_capped_weights(
     is_causal: bool = False,
     scale: float | None = None,
 ) -> Array:
-    """Scaled scores s are replaced by cap · tanh(s / cap) before mask and softmax.
+    """Scaled scores s become cap · tanh(s / cap) before mask and softmax.
 
     Parameters
     ----------
@@ -114,9 +115,9 @@ def soft_capped_weights(
 
     Notes
     -----
-    Exactly: every score lies within ±cap and keeps its order, so the odds of two
-    tokens never exceed e^(2 cap); a small change of s is passed on with the factor
-    1 - tanh²(s / cap).
+    Exactly: every score lies within ±cap and keeps its order, so the odds
+    of two tokens never exceed e^(2 cap); a small change of s is passed on
+    with the factor 1 - tanh²(s / cap).
 
     Source: Gemma Team (2024), arXiv 2408.00118.
     """
@@ -139,7 +140,7 @@ def length_scaled_weights(
     is_causal: bool = False,
     scale: float | None = None,
 ) -> Array:
-    """Multiply the scaled scores by ln(S) / ln(reference_length), for S keys.
+    """Multiply the scaled scores by ln S / ln(reference_length), S keys.
 
     Parameters
     ----------
@@ -154,10 +155,9 @@ def length_scaled_weights(
 
     Notes
     -----
-    Exactly: a token that leads S - 1 equal ones by Δ gets
-    1 / (1 + (S - 1) S^-κ) with κ = Δ / ln(reference_length); as S grows this tends
-    to 1 if κ > 1 and to 0 if κ < 1, whereas with a fixed scale it always tends
-    to 0.
+    Exactly: a token that leads S - 1 equal ones by Δ gets 1 / (1 + (S - 1)
+    S^-κ) with κ = Δ / ln(reference_length); as S grows this tends to 1 if κ
+    > 1 and to 0 if κ < 1, whereas with a fixed scale it always tends to 0.
 
     Source: Chiang and Cholak (2022), arXiv 2202.12172, who scale by ln n.
     """
@@ -181,7 +181,7 @@ def sigmoid_weights(
     is_causal: bool = False,
     scale: float | None = None,
 ) -> Array:
-    """Every weight is a logistic function of its own score: 1 / (1 + e^-(s + b)).
+    """Every weight is a logistic function of its own score and a bias.
 
     Parameters
     ----------
@@ -197,8 +197,8 @@ def sigmoid_weights(
 
     Notes
     -----
-    Exactly: a weight depends on no other score of its row; if all scores are 0 the
-    row sums to S / (1 + S).
+    Exactly: a weight depends on no other score of its row; if all scores
+    are 0 the row sums to S / (1 + S).
 
     Source: Ramapuram et al. (2024), arXiv 2409.04431.
     """
@@ -220,7 +220,7 @@ def sink_weights(
     is_causal: bool = False,
     scale: float | None = None,
 ) -> Array:
-    """Softmax with one more token, which everybody sees and which has no value.
+    """Softmax with one more token, which all see and which has no value.
 
     Parameters
     ----------
@@ -236,11 +236,12 @@ def sink_weights(
 
     Notes
     -----
-    Exactly: these are the weights of `attention.attention_weights` times
-    Z / (Z + e^sink), where Z is the row's sum of exponentials, so a row may decline
-    to attend; a fully masked row gives 0.
+    Exactly: these are the weights of `attention.attention_weights` times Z
+    / (Z + e^sink), where Z is the row's sum of exponentials, so a row may
+    decline to attend; a fully masked row gives 0.
 
-    Source: Xiao et al. (2023), arXiv 2309.17453, who keep a real first token.
+    Source: Xiao et al. (2023), arXiv 2309.17453, who keep a real first
+    token.
     """
     sink = finite_number("sink", sink)
     query, key, dtype = computing(query=query, key=key, min_ndim=2)
