@@ -18,8 +18,10 @@ ANOTHER = "name another Python, as in: PYTHON=python3.12 make book"
 def what_is_missing():
     if sys.version_info < (3, 11):
         version = ".".join(str(n) for n in sys.version_info[:3])
-        return "The book needs Python 3.11 or newer and this is {}: {}".format(
-            version, ANOTHER
+        return (
+            "The book needs Python 3.11 or newer and this is {}: {}".format(
+                version, ANOTHER
+            )
         )
     try:
         import ensurepip  # noqa: F401
@@ -38,9 +40,17 @@ def what_is_missing():
 def install(folder, arguments):
     log = os.path.join(folder, "install.log")
     python = os.path.join(folder, "bin", "python")
-    command = [python, "-m", "pip", "install", "--disable-pip-version-check"]
+    command = [
+        python,
+        "-m",
+        "pip",
+        "install",
+        "--disable-pip-version-check",
+    ]
     # Two tries and not five: without a network the answer comes in seconds.
-    environment = dict({"PIP_RETRIES": "2", "PIP_NO_INPUT": "1"}, **os.environ)
+    environment = dict(
+        {"PIP_RETRIES": "2", "PIP_NO_INPUT": "1"}, **os.environ
+    )
     with open(log, "w") as file:
         failed = subprocess.call(
             command + arguments, env=environment, stdout=file, stderr=file
@@ -52,7 +62,9 @@ def install(folder, arguments):
     if "connection broken by" in said:
         reason = "the package index cannot be reached: check the network"
     else:
-        errors = [line.partition("ERROR: ")[2] for line in said.splitlines()]
+        errors = [
+            line.partition("ERROR: ")[2] for line in said.splitlines()
+        ]
         reason = " ".join(filter(None, errors))[-300:] or "pip failed"
     sys.exit(
         "{} is not complete, run make again: {} (pip's own words: {})".format(
@@ -66,7 +78,9 @@ def main(folder, arguments):
         reason = what_is_missing()
         if reason:
             sys.exit(reason)
-        if subprocess.call([sys.executable, "-m", "venv", "--clear", folder]):
+        if subprocess.call(
+            [sys.executable, "-m", "venv", "--clear", folder]
+        ):
             sys.exit("python -m venv failed: " + ANOTHER)
     print("Installing into {}: {}".format(folder, " ".join(arguments)))
     sys.stdout.flush()
