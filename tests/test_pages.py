@@ -216,7 +216,7 @@ def test_ledger_downloads_as_csv(browser, site):
         saved = Path(download.value.path()).read_bytes()
         assert download.value.suggested_filename == "ledger.csv"
         assert page.problems == []
-    assert saved == ledger.table(ROOT / "book").csv().encode("utf-8-sig")
+    assert saved == ledger.Table(ROOT / "book").csv().encode("utf-8-sig")
     rows = list(
         csv.DictReader(io.StringIO(saved.decode("utf-8-sig"), newline=""))
     )
