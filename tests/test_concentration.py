@@ -99,9 +99,16 @@ def test_entropy_equals_scipy(n, spread, seed):
 )
 @pytest.mark.parametrize(
     "dtype, rest",
-    [(np.float64, 1e-3), (np.float64, 1e-16), (np.float64, 1e-30), (np.float64, 1e-200),
-     (np.float32, 1e-3), (np.float32, 1e-9), (np.float32, 1e-30)],
-)  # fmt: skip
+    [
+        (np.float64, 1e-3),
+        (np.float64, 1e-16),
+        (np.float64, 1e-30),
+        (np.float64, 1e-200),
+        (np.float32, 1e-3),
+        (np.float32, 1e-9),
+        (np.float32, 1e-30),
+    ],
+)
 def test_trace_and_norm_keep_their_digits_beside_a_winner(
     dtype, rest, losers
 ):

@@ -28,8 +28,13 @@ def normal(*shape, seed=0):
 def layer(x_shape=(2, 5, 6), d_k=2, d_v=3, d_out=7, heads=2):
     """Arguments of a layer whose widths all differ, so that none stands in for another."""
     d = x_shape[-1]
-    shapes = {"x": x_shape, "w_query": (d, heads * d_k), "w_key": (d, heads * d_k),
-              "w_value": (d, heads * d_v), "w_output": (heads * d_v, d_out)}  # fmt: skip
+    shapes = {
+        "x": x_shape,
+        "w_query": (d, heads * d_k),
+        "w_key": (d, heads * d_k),
+        "w_value": (d, heads * d_v),
+        "w_output": (heads * d_v, d_out),
+    }
     return {
         name: normal(*s, seed=i)
         for i, (name, s) in enumerate(shapes.items())
@@ -77,10 +82,14 @@ def test_layer_is_its_heads_side_by_side(options):
     arguments = layer()
     x, w_query, w_key, w_value, w_output = arguments.values()
     heads = [
-        textbook_attention(x @ w_query[:, 2 * h : 2 * h + 2], x @ w_key[:, 2 * h : 2 * h + 2],
-                           x @ w_value[:, 3 * h : 3 * h + 3], **options)
+        textbook_attention(
+            x @ w_query[:, 2 * h : 2 * h + 2],
+            x @ w_key[:, 2 * h : 2 * h + 2],
+            x @ w_value[:, 3 * h : 3 * h + 3],
+            **options,
+        )
         for h in range(2)
-    ]  # fmt: skip
+    ]
     expected = np.concatenate(heads, axis=-1) @ w_output
     assert_allclose(
         multi_head_attention(**arguments, heads=2, **options),
@@ -91,8 +100,10 @@ def test_layer_is_its_heads_side_by_side(options):
 
 def test_default_scale_uses_the_width_of_the_head():
     arguments = layer(d_k=4)
-    assert_allclose(multi_head_attention(**arguments, heads=2),
-                    multi_head_attention(**arguments, heads=2, scale=0.5))  # fmt: skip
+    assert_allclose(
+        multi_head_attention(**arguments, heads=2),
+        multi_head_attention(**arguments, heads=2, scale=0.5),
+    )
 
 
 @pytest.mark.parametrize("lead", [(), (2,), (2, 3)])

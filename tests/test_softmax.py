@@ -188,8 +188,13 @@ def test_jacobian_equals_the_derivative_in_forty_digits():
     def weight(i):
         return lambda *s: mpmath.exp(s[i]) / sum(map(mpmath.exp, s))
 
-    exact = [[mpmath.diff(weight(i), x, tuple(np.eye(4, dtype=int)[j])) for j in range(4)]
-             for i in range(4)]  # fmt: skip
+    exact = [
+        [
+            mpmath.diff(weight(i), x, tuple(np.eye(4, dtype=int)[j]))
+            for j in range(4)
+        ]
+        for i in range(4)
+    ]
     jacobian = softmax_jacobian(softmax(np.array(x, dtype=float)))
     assert_allclose(jacobian, np.array(exact, dtype=float), rtol=1e-13)
 
@@ -202,8 +207,14 @@ def test_jacobian_is_a_covariance_with_the_constants_in_its_kernel(spread):
     assert_allclose(jacobian.sum(axis=-1), 0, atol=1e-15)
     assert np.linalg.eigvalsh(jacobian).min() > -1e-15
     # The covariance of one-hot vectors drawn with probabilities a, summed by definition.
-    covariance = sum(a[..., k, None, None] * np.multiply.outer(np.eye(6)[k], np.eye(6)[k])
-                     for k in range(6)) - a[..., :, None] * a[..., None, :]  # fmt: skip
+    covariance = (
+        sum(
+            a[..., k, None, None]
+            * np.multiply.outer(np.eye(6)[k], np.eye(6)[k])
+            for k in range(6)
+        )
+        - a[..., :, None] * a[..., None, :]
+    )
     assert_allclose(jacobian, covariance, atol=1e-15)
 
 
