@@ -1,12 +1,12 @@
 """Make book/data/training_runs.npz: the stored runs of chapter 10.
 
 Every arm (1/√d_k, none, 1/d_k) and optimizer is first tuned: each learning
-rate of a half-decade grid on tuning seeds; where none is sure, the best three
-on further seeds; the highest mean accuracy wins, ties go to the lower loss.
-Then it runs at that rate on seeds it has not seen. Each finished run goes into
-the cache folder at once, so that a command that was interrupted continues
-where it stood when it is given again. The result depends neither on the order
-nor on the number of processes. Needs numpy, scipy and tqdm.
+rate of a half-decade grid on tuning seeds; where none is sure, the best
+three on further seeds; the highest mean accuracy wins, ties go to the lower
+loss. Then it runs at that rate on seeds it has not seen. Each finished run
+goes into the cache folder at once, so that a command that was interrupted
+continues where it stood when it is given again. The result depends neither
+on the order nor on the number of processes. Needs numpy, scipy and tqdm.
 """
 
 import argparse

@@ -2,9 +2,9 @@
 
     python3 scripts/make_venv.py .venv -r requirements.txt
 
-An environment without a mark (*.installed, left by the Makefile) is half made or was moved:
-it is made anew. Kept to a syntax that every Python reads, so that one that is too old can be
-told so.
+An environment without a mark (*.installed, left by the Makefile) is half
+made or was moved: it is made anew. Kept to a syntax that every Python
+reads, so that one that is too old can be told so.
 """
 
 import glob

@@ -2,8 +2,9 @@
 
     python scripts/run_notebooks.py [--check] [book/03-softmax.ipynb ...]
 
-Without paths: every chapter. With --check nothing is executed or written.
-A notebook with a failing cell, or one that writes to stderr, is left as it was.
+Without paths: every chapter. With --check nothing is executed or written. A
+notebook with a failing cell, or one that writes to stderr, is left as it
+was.
 """
 
 import argparse
