@@ -517,23 +517,21 @@ def test_a_refusal_names_the_kind_of_answer(name, capsys):
 
 
 @pytest.mark.parametrize(
-    "exercise, kind, right",
+    "make, asked, kind, right",
     [
-        (exercises.number(2, hint="why"), "a number, to three digits", 2),
-        (exercises.array([2], kind="a list", hint="why"), "a list", [2]),
+        ("number", {"expected": 2}, "a number, to three digits", 2),
+        ("array", {"expected": [2], "kind": "a list"}, "a list", [2]),
+        ("function", {"reference": abs, "of": "x"}, "a function of x", abs),
         (
-            exercises.function(abs, (np.ones(1),), of="x", hint="why"),
-            "a function of x",
-            abs,
-        ),
-        (
-            exercises.expression("b + 1", of="b", hint="why"),
+            "expression",
+            {"formula": "b + 1", "of": "b"},
             "a sympy expression in b",
             "1 + b",
         ),
     ],
 )
-def test_an_exercise_knows_its_kind_and_its_hint(exercise, kind, right):
+def test_an_exercise_knows_its_kind_and_its_hint(make, asked, kind, right):
+    exercise = getattr(exercises, make)(**asked, hint="why")
     assert (exercise.kind, exercise.hint) == (kind, "why")
     assert exercise.accepts(right)
 

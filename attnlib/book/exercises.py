@@ -178,7 +178,7 @@ def expression(formula: str, *, of: str, hint: str) -> Exercise:
 
 def _close(got, expected, rtol):
     right = np.asarray(expected() if callable(expected) else expected)
-    got = np.asarray(got, dtype=float)
+    got = np.asarray(got)
     return got.shape == right.shape and np.allclose(got, right, rtol, 1e-12)
 
 
