@@ -15,6 +15,7 @@ import matplotlib.pyplot as plt
 from matplotlib.colors import to_hex, to_rgb
 
 import attnlib
+from attnlib import random_energy, retrieval
 from attnlib.book import figures, show_source
 from attnlib.book.source import source
 
@@ -123,27 +124,70 @@ def test_two_rows_of_weight_bars_stand_side_by_side(ax):
 
 FUNCTIONS = [
     f
-    for name in attnlib.__all__
-    if inspect.isfunction(f := getattr(attnlib, name))
+    for module in (attnlib, random_energy, retrieval)
+    for name, f in vars(module).items()
+    if inspect.isfunction(f) and f.__module__.startswith(module.__name__)
+    if not name.startswith("_")
 ]
 
 
 @pytest.mark.parametrize("function", FUNCTIONS, ids=lambda f: f.__name__)
-def test_the_source_shown_is_the_source_that_runs_without_its_docstring(
+def test_the_source_shown_is_the_source_that_runs_without_docstring_and_types(
     function,
 ):
     shown = ast.parse(source(function)).body[0]
-    full = ast.parse(inspect.getsource(function)).body[0]
+    text = inspect.getsource(function)
+    full = ast.parse(text).body[0]
     assert ast.get_docstring(full), f"{function.__name__} has no docstring"
+    body = text.splitlines()[full.body[0].end_lineno :]
+    assert source(function).splitlines()[-len(body) :] == body
     del full.body[0]
+    full.returns = None
+    for argument in ast.walk(full.args):
+        if isinstance(argument, ast.arg):
+            argument.annotation = None
     assert ast.dump(shown) == ast.dump(full)
+    assert max(map(len, source(function).splitlines())) <= 76
+
+
+def test_a_signature_is_on_one_line_if_it_fits_and_its_body_as_written():
+    def one(a: int, /, *more: float, key: int = 1_000, **rest: int) -> int:
+        """Give 1."""
+        x: int = 1  # a type in the body stays
+
+        return x
+
+    assert source(one) == (
+        "def one(a, /, *more, key=1_000, **rest):\n"
+        "    x: int = 1  # a type in the body stays\n\n"
+        "    return x"
+    )
+
+
+def test_a_long_signature_is_wrapped():
+    def two(
+        first_argument: list[int],
+        second_argument: list[int] | None = None,
+        third_argument: float = 1e-8,
+        fourth_argument: str = "x",
+    ) -> int:
+        """Give 2."""
+        return 2
+
+    assert source(two) == (
+        "def two(\n"
+        "    first_argument, second_argument=None, third_argument=1e-8,\n"
+        '    fourth_argument="x"\n'
+        "):\n"
+        "    return 2"
+    )
 
 
 def test_a_function_without_docstring_is_shown_whole():
-    def bare(x):
+    def bare(x: int):
         return x + 1
 
-    assert source(bare) == "def bare(x):\n    return x + 1"
+    assert source(bare) == "def bare(x: int):\n    return x + 1"
 
 
 def test_a_function_of_nothing_but_a_docstring_is_shown_whole():

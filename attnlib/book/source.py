@@ -5,9 +5,11 @@ import inspect
 import textwrap
 from collections.abc import Callable
 
+WIDTH = 76  # what fits the page
+
 
 def source(function: Callable) -> str:
-    """Give the source text of a function without its docstring.
+    """Give the source text of a function without its docstring and types.
 
     Parameters
     ----------
@@ -17,8 +19,10 @@ def source(function: Callable) -> str:
     Returns
     -------
     str
-        The source that runs; `help` shows the docstring. One that holds
-        nothing else keeps it.
+        The source that runs. Docstring and types, which `help` and the
+        book's API page show, are left out, and the signature without them
+        is wrapped anew; the body stands as it is written. What has no
+        docstring, or nothing else, is shown whole.
 
     Raises
     ------
@@ -29,15 +33,40 @@ def source(function: Callable) -> str:
     """
     text = textwrap.dedent(inspect.getsource(function))
     definition = ast.parse(text).body[0]
-    first, *rest = definition.body
     lines = text.splitlines()
-    if rest and ast.get_docstring(definition) is not None:
-        del lines[first.lineno - 1 : first.end_lineno]
-    return "\n".join(lines)
+    first, *rest = definition.body
+    if not rest or ast.get_docstring(definition) is None:
+        return "\n".join(lines)
+    head, body = lines[: first.lineno - 1], lines[first.end_lineno :]
+    if isinstance(definition, ast.FunctionDef):
+        head[definition.lineno - 1 :] = [_signature(definition, text)]
+    return "\n".join(head + body)
+
+
+def _signature(function: ast.FunctionDef, text: str) -> str:
+    """A signature without its types, wrapped where it is too long."""
+
+    def as_written(default):  # ast would write "a" as 'a'
+        return default and ast.Name(ast.get_source_segment(text, default))
+
+    arguments = function.args
+    arguments.defaults = list(map(as_written, arguments.defaults))
+    arguments.kw_defaults = list(map(as_written, arguments.kw_defaults))
+    for node in ast.walk(arguments):
+        if isinstance(node, ast.arg):
+            node.annotation = None
+    names = ast.unparse(arguments)
+    line = f"def {function.name}({names}):"
+    if len(line) <= WIDTH:
+        return line
+    names = textwrap.fill(names, WIDTH - 4, break_on_hyphens=False)
+    return f"def {function.name}(\n{textwrap.indent(names, '    ')}\n):"
 
 
 def show_source(*functions: Callable) -> None:
     """Display the source of functions, highlighted.
+
+    Docstrings and types are left out, as `source` says.
 
     Parameters
     ----------
