@@ -68,6 +68,19 @@ def weights(name: str, a: ArrayLike) -> tuple[Array, np.dtype[Any]]:
     return a, returned
 
 
+def output_gradient(
+    grad_output: ArrayLike, shape: tuple[int, ...]
+) -> Array:
+    """The gradient of a loss by an output of that shape."""
+    grad_output = floating("grad_output", grad_output, 2)
+    if grad_output.shape != shape:
+        raise ValueError(
+            f"grad_output must have the output's shape {shape}, "
+            f"got {grad_output.shape}"
+        )
+    return grad_output
+
+
 def integer(name: str, n: Any) -> int:
     """``n`` as an int; truth values and floats are refused."""
     if isinstance(n, bool | np.bool_) or not isinstance(

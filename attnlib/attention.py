@@ -23,8 +23,6 @@ numpy's warning.
 """
 
 import math
-from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -34,6 +32,7 @@ from attnlib._validate import (
     computing,
     finite_number,
     floating,
+    output_gradient,
     positive_integer,
 )
 
@@ -244,12 +243,7 @@ def scaled_dot_product_attention(
     -----
     Source: chapter 7; Vaswani et al. (2017), equation 1.
     """
-    query, key, value, dtype = computing(
-        query=query, key=key, value=value, min_ndim=2
-    )
-    scale = _scale(scale, query, key)
-    _check_lengths(key, value)
-    query, key, value = _broadcast_lead(query=query, key=key, value=value)
+    query, key, value, scale, dtype = _prepare(query, key, value, scale)
     output = np.empty(query.shape[:-1] + value.shape[-1:], query.dtype)
     for head, rows, cols, weights, total in _row_blocks(
         query, key, value, attn_mask, is_causal, scale
@@ -296,20 +290,10 @@ def scaled_dot_product_attention_vjp(
     Source: chapter 7, derived from chapter 4's softmax gradient.
     """
     shapes = [np.shape(x) for x in (query, key, value)]
-    query, key, value, dtype = computing(
-        query=query, key=key, value=value, min_ndim=2
-    )
-    scale = _scale(scale, query, key)
-    _check_lengths(key, value)
-    query, key, value = _broadcast_lead(query=query, key=key, value=value)
-    grad_output = floating("grad_output", grad_output, 2)
-    expected = query.shape[:-1] + value.shape[-1:]
-    if grad_output.shape != expected:
-        raise ValueError(
-            f"grad_output must have the output's shape {expected}, "
-            f"got {grad_output.shape}"
-        )
-    grad_output = grad_output.astype(query.dtype, copy=False)
+    query, key, value, scale, dtype = _prepare(query, key, value, scale)
+    grad_output = output_gradient(
+        grad_output, query.shape[:-1] + value.shape[-1:]
+    ).astype(query.dtype, copy=False)
     grads = [np.zeros(x.shape, x.dtype) for x in (query, key, value)]
     grad_query, grad_key, grad_value = grads
     height = min(block_rows(key.shape[-2]), query.shape[-2])
@@ -321,11 +305,8 @@ def scaled_dot_product_attention_vjp(
         grad = grad_output[head][rows]
         grad_value[head][cols] += weights.T @ grad
         grad_scores = spare[: weights.size].reshape(weights.shape)
-        # Of the weights, so far; then softmax's vector-Jacobian product.
         np.matmul(grad, value[head][cols].T, out=grad_scores)
-        mean = np.einsum("ij,ij->i", weights, grad_scores)
-        grad_scores -= mean[:, None]
-        grad_scores *= weights
+        _softmax_vjp_in_place(weights, grad_scores)
         grad_query[head][rows] = grad_scores @ key[head][cols]
         grad_key[head][cols] += grad_scores.T @ query[head][rows]
     grad_query *= scale
@@ -345,14 +326,8 @@ def block_rows(source: int) -> int:
 
 
 def _row_blocks(
-    query: Array,
-    key: Array,
-    value: Array,
-    attn_mask: ArrayLike | None,
-    is_causal: bool,
-    scale: float,
-    grad_output: Array | None = None,
-) -> Iterator[tuple[Any, ...]]:
+    query, key, value, attn_mask, is_causal, scale, grad_output=None
+):
     """Unnormalised weights and row sums of a head, one block at a time.
 
     Yields (head, rows, cols, weights, total). ``weights`` is a buffer that
@@ -384,7 +359,7 @@ def _row_blocks(
             yield head, rows, cols, weights, _exponentiate(weights, bounded)
 
 
-def _exponentiate(scores: Array, bounded: bool) -> Array:
+def _exponentiate(scores, bounded):
     """exp(scores - row maximum) in place; returns the row sums, 1 where 0.
 
     Scores that are ``bounded`` are not shifted: it would take time, no
@@ -401,9 +376,14 @@ def _exponentiate(scores: Array, bounded: bool) -> Array:
     return total
 
 
-def _mask_in_place(
-    scores: Array, mask: Array | None, first_row: int | None
-) -> None:
+def _softmax_vjp_in_place(weights, grad):
+    """Turn the gradient by the weights into the gradient by the scores."""
+    mean = np.einsum("ij,ij->i", weights, grad)
+    grad -= mean[:, None]
+    grad *= weights
+
+
+def _mask_in_place(scores, mask, first_row):
     """Add -inf where a boolean mask or the future forbids, or a mask.
 
     ``first_row`` is the position of the first query under a causal mask,
@@ -420,7 +400,22 @@ def _mask_in_place(
         np.add(square, -np.inf, out=square, where=future)
 
 
-def _scale(scale: float | None, query: Array, key: Array) -> float:
+def _prepare(query, key, value, scale):
+    """The arrays to compute with, the scale, and the dtype to return."""
+    query, key, value, dtype = computing(
+        query=query, key=key, value=value, min_ndim=2
+    )
+    scale = _scale(scale, query, key)
+    if value.shape[-2] != key.shape[-2]:
+        raise ValueError(
+            "key and value must have one length, "
+            f"got shapes {key.shape} and {value.shape}"
+        )
+    arrays = _broadcast_lead(query=query, key=key, value=value)
+    return *arrays, scale, dtype
+
+
+def _scale(scale, query, key):
     """The factor of q·k, for queries and keys of one width."""
     if query.shape[-1] != key.shape[-1] or query.shape[-1] == 0:
         raise ValueError(
@@ -432,7 +427,7 @@ def _scale(scale: float | None, query: Array, key: Array) -> float:
     return finite_number("scale", scale, minimum=0)
 
 
-def _broadcast_lead(**named: Array) -> list[Array]:
+def _broadcast_lead(**named):
     """The named arrays, their leading axes broadcast together."""
     try:
         lead = np.broadcast_shapes(*(x.shape[:-2] for x in named.values()))
@@ -444,17 +439,7 @@ def _broadcast_lead(**named: Array) -> list[Array]:
     return [np.broadcast_to(x, lead + x.shape[-2:]) for x in named.values()]
 
 
-def _check_lengths(key: Array, value: Array) -> None:
-    if value.shape[-2] != key.shape[-2]:
-        raise ValueError(
-            "key and value must have one length, "
-            f"got shapes {key.shape} and {value.shape}"
-        )
-
-
-def _broadcast_mask(
-    attn_mask: ArrayLike | None, shape: tuple[int, ...]
-) -> Array | None:
+def _broadcast_mask(attn_mask, shape):
     if attn_mask is None:
         return None
     mask = np.asarray(attn_mask)
@@ -471,9 +456,7 @@ def _broadcast_mask(
         ) from None
 
 
-def _are_bounded(
-    query: Array, key: Array, mask: Array | None, scale: float
-) -> bool:
+def _are_bounded(query, key, mask, scale):
     """Whether |q·k| ≤ ‖q‖‖k‖ keeps every score in ±BOUNDED, not for NaN."""
     if mask is not None and mask.dtype != bool:
         return False
@@ -483,19 +466,12 @@ def _are_bounded(
     return scale * longest_query * longest_key <= BOUNDED
 
 
-def _largest(x: Array) -> float:
+def _largest(x):
     """Largest absolute entry, 0 for an empty array, NaN if one is NaN."""
     return float(max(x.max(initial=0), -x.min(initial=0)))
 
 
-def _all_finite(
-    query: Array,
-    key: Array,
-    value: Array,
-    attn_mask: ArrayLike | None,
-    scale: float,
-    grad_output: Array | None,
-) -> bool:
+def _all_finite(query, key, value, attn_mask, scale, grad_output):
     """Whether no score and no product with a value can overflow."""
     score = _largest(query) * scale * _largest(key) * query.shape[-1]
     if attn_mask is not None and np.asarray(attn_mask).dtype != bool:
@@ -509,7 +485,7 @@ def _all_finite(
     return score < largest and product < largest  # False for NaN
 
 
-def _unbroadcast(grad: Array, shape: tuple[int, ...]) -> Array:
+def _unbroadcast(grad, shape):
     """Sum over the leading axes along which an argument was broadcast."""
     grad = grad.sum(axis=tuple(range(grad.ndim - len(shape))))
     stretched = tuple(

@@ -131,7 +131,7 @@ def jacobian_norm(a: ArrayLike) -> Array:
     return (rest[..., 0] * np.sqrt(square)).astype(dtype)
 
 
-def _losers_and_winner(a: Array) -> tuple[Array, Array]:
+def _losers_and_winner(a):
     """All weights but the largest in rising order, and the largest."""
     ordered = np.sort(a, axis=-1)
     return ordered[..., :-1], ordered[..., -1]

@@ -3,7 +3,12 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
-from attnlib._validate import Array, floating, positive_integer
+from attnlib._validate import (
+    Array,
+    floating,
+    output_gradient,
+    positive_integer,
+)
 from attnlib.attention import (
     scaled_dot_product_attention,
     scaled_dot_product_attention_vjp,
@@ -237,13 +242,9 @@ def multi_head_attention_vjp(
     o = merge_heads(
         scaled_dot_product_attention(q, k, v, attn_mask, **options)
     )
-    grad_output = floating("grad_output", grad_output, 2)
-    expected = o.shape[:-1] + w_output.shape[1:]
-    if grad_output.shape != expected:
-        raise ValueError(
-            f"grad_output must have the output's shape {expected}, "
-            f"got {grad_output.shape}"
-        )
+    grad_output = output_gradient(
+        grad_output, o.shape[:-1] + w_output.shape[1:]
+    )
     grad_o = split_heads(grad_output @ w_output.T, heads)
     grads = scaled_dot_product_attention_vjp(
         grad_o, q, k, v, attn_mask, **options
@@ -254,18 +255,13 @@ def multi_head_attention_vjp(
         + grad_k @ np.transpose(w_key)
         + grad_v @ np.transpose(w_value)
     )
-    return (
-        grad_x,
-        _weight_gradient(x, grad_q),
-        _weight_gradient(x, grad_k),
-        _weight_gradient(x, grad_v),
-        _weight_gradient(o, grad_output),
-    )
+    grads_w = [
+        _weight_gradient(x, grad) for grad in (grad_q, grad_k, grad_v)
+    ]
+    return grad_x, *grads_w, _weight_gradient(o, grad_output)
 
 
-def _project_to_heads(
-    x: ArrayLike, heads: int, **weights: ArrayLike
-) -> list[Array]:
+def _project_to_heads(x, heads, **weights):
     """x W split into heads, for each named W: (d, heads·width)."""
     x, heads = floating("x", x, 2), positive_integer("heads", heads)
     for name, w in weights.items():
@@ -284,7 +280,7 @@ def _project_to_heads(
     return [split_heads(x @ w, heads) for w in weights.values()]
 
 
-def _output_weight(w_output: ArrayLike, w_value: ArrayLike) -> Array:
+def _output_weight(w_output, w_value):
     w_output = floating("w_output", w_output, 2)
     if w_output.ndim != 2 or len(w_output) != np.shape(w_value)[1]:
         raise ValueError(
@@ -294,6 +290,6 @@ def _output_weight(w_output: ArrayLike, w_value: ArrayLike) -> Array:
     return w_output
 
 
-def _weight_gradient(x: Array, grad: Array) -> Array:
+def _weight_gradient(x, grad):
     """Gradient of W in y = x W, summed over every leading axis."""
     return np.tensordot(x, grad, axes=(range(x.ndim - 1),) * 2)

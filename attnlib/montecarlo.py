@@ -11,7 +11,7 @@ chi-squared with d_k degrees of freedom: n + 1 draws a row replace
 (n + 1)·d_k. Source: chapters 8 and 9.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import BrokenExecutor, Executor
 from typing import NamedTuple
 
@@ -235,9 +235,7 @@ def sweep(
     }
 
 
-def _tasks(
-    seed: int, d_k: int, n: int, samples: int, scale: float
-) -> list[Task]:
+def _tasks(seed, d_k, n, samples, scale):
     """The rows of one pair, in tasks of about `TASK` logits."""
     rows = max(1, TASK // n)
     return [
@@ -246,7 +244,7 @@ def _tasks(
     ]
 
 
-def _run(tasks: list[Task], executor: Executor | None) -> Iterator[Moments]:
+def _run(tasks, executor):
     """The tasks' results, in their order."""
     if executor is None:
         yield from map(_moments, tasks)
@@ -266,7 +264,7 @@ def _run(tasks: list[Task], executor: Executor | None) -> Iterator[Moments]:
         ) from error
 
 
-def _moments(task: Task) -> Moments:
+def _moments(task):
     """`Moments` of every quantity over one task's rows."""
     seed, d_k, n, number, rows, scale = task
     sequence = np.random.SeedSequence(seed, spawn_key=(d_k, n, number))
@@ -284,14 +282,14 @@ def _moments(task: Task) -> Moments:
     return total
 
 
-def _draw(rng: np.random.Generator, d_k: int, out: Array) -> Array:
+def _draw(rng, d_k, out):
     """Fill ``out`` (rows, n) with standard normals; |q| of each row."""
     norm = np.sqrt(rng.chisquare(d_k, len(out)))
     rng.standard_normal(out=out)
     return norm
 
 
-def _quantities(normal: Array, gain: Array, weights: Array) -> Array:
+def _quantities(normal, gain, weights):
     """`QUANTITIES` of softmax(gain · normal), (7, rows).
 
     Both buffers (rows, n) are overwritten. With e_j = exp(s_j - max s), the
@@ -324,7 +322,7 @@ def _quantities(normal: Array, gain: Array, weights: Array) -> Array:
     )
 
 
-def _merge(one: Moments, other: Moments) -> Moments:
+def _merge(one, other):
     """Two samples together (Chan et al. 1983)."""
     count = one.count + other.count
     step = other.mean - one.mean
@@ -333,7 +331,7 @@ def _merge(one: Moments, other: Moments) -> Moments:
     return Moments(count, mean, one.deviation + other.deviation + between)
 
 
-def _sizes(name: str, sizes: Iterable[int]) -> list[int]:
+def _sizes(name, sizes):
     try:
         sizes = list(sizes)
     except TypeError:
@@ -347,7 +345,7 @@ def _sizes(name: str, sizes: Iterable[int]) -> list[int]:
     return [positive_integer(name, size) for size in sizes]
 
 
-def _number(scale: Scale, d_k: int) -> float:
+def _number(scale, d_k):
     """The number that multiplies q·k at this width."""
     if scale is None:
         return default_scale(d_k)

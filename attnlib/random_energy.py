@@ -296,7 +296,7 @@ def frozen_squared_jacobian_norm(m: float) -> float:
     return m * (1 - m) / 3
 
 
-def _checked(n: int, sigma: float) -> tuple[int, float]:
+def _checked(n, sigma):
     n = positive_integer("n", n)
     sigma = finite_number("sigma", sigma, 0)
     if n > LARGEST_N:
@@ -308,7 +308,7 @@ def _checked(n: int, sigma: float) -> tuple[int, float]:
     return n, sigma
 
 
-def _freezing_ratio(m: float) -> float:
+def _freezing_ratio(m):
     m = finite_number("m", m)
     if not 0 < m < 1:
         raise ValueError(
@@ -317,7 +317,7 @@ def _freezing_ratio(m: float) -> float:
     return m
 
 
-def _quadrature(n: int, sigma: float) -> tuple[Array, Mean, Array]:
+def _quadrature(n, sigma):
     """Nodes x, ``mean(f)`` = E f(w) at every x, and ln φ at every x."""
     # No g beyond z matters, even where E Σa² is as small as 1/n:
     # n² P(g > z) < 1e-15.
@@ -335,7 +335,7 @@ def _quadrature(n: int, sigma: float) -> tuple[Array, Mean, Array]:
     return x, lambda f: (chance * f(w)).sum(axis=-1), log_phi
 
 
-def _law_by_logits(x: Array, sigma: float) -> tuple[Array, Array, Array]:
+def _law_by_logits(x, sigma):
     """Values of w, their chances and 1 - φ, by a grid of g.
 
     For σ < ½, where the f of ``mean`` are wider than the law of w.
@@ -346,7 +346,7 @@ def _law_by_logits(x: Array, sigma: float) -> tuple[Array, Array, Array]:
     return w, chance, -np.expm1(-w) @ chance
 
 
-def _law_by_log_w(x: Array, sigma: float) -> tuple[Array, Array, Array]:
+def _law_by_log_w(x, sigma):
     """The same by a grid of ln w, for σ ≥ ½, where w's law is wider."""
     # Where w times its density falls to e^{-40}, at the first x.
     excess = -x[0] / sigma - sigma

@@ -238,7 +238,7 @@ class SGD:
     learning_rate : float
     """
 
-    def __init__(self, learning_rate: float) -> None:
+    def __init__(self, learning_rate):
         self.learning_rate = learning_rate
 
     def step(self, gradient: Array) -> Array:
@@ -262,7 +262,7 @@ class Adam:
 
     BETA1, BETA2 = 0.9, 0.999
 
-    def __init__(self, learning_rate: float, epsilon: float) -> None:
+    def __init__(self, learning_rate, epsilon):
         self.learning_rate, self.epsilon = learning_rate, epsilon
         self.steps = 0
         self.mean = self.mean_square = 0.0
@@ -397,15 +397,7 @@ def raw_equivalent(
     }
 
 
-def _descend(
-    weights: Array,
-    method: SGD | Adam,
-    scale: float,
-    steps: int,
-    test: Batch,
-    batches: np.random.Generator,
-    task: dict[str, Any],
-) -> dict[str, Array]:
+def _descend(weights, method, scale, steps, test, batches, task):
     """What a `Run` records of training ``weights``, W_Q and W_K stacked."""
     checkpoint = np.linspace(0, steps, CHECKPOINTS + 1).round().astype(int)
     checkpoint = np.unique(checkpoint)
@@ -435,9 +427,7 @@ def _descend(
     }
 
 
-def _accuracy_and_entropy(
-    batch: Batch, w_query: Array, w_key: Array, scale: float
-) -> tuple[float, float]:
+def _accuracy_and_entropy(batch, w_query, w_key, scale):
     """The share of samples retrieved, and the weights' mean entropy."""
     a = retrieval_weights(batch, w_query, w_key, scale)
     retrieved = a.argmax(axis=-1) == batch.target
@@ -445,13 +435,13 @@ def _accuracy_and_entropy(
     return retrieved.mean(), entropy(a).mean()
 
 
-def _stream(seed: int, *identity: int) -> np.random.Generator:
+def _stream(seed, *identity: int):
     """The random numbers that belong to a seed and what they are for."""
     sequence = np.random.SeedSequence(seed, spawn_key=identity)
     return np.random.default_rng(sequence)
 
 
-def _known(optimizer: str) -> str:
+def _known(optimizer):
     if not isinstance(optimizer, str) or optimizer not in OPTIMIZERS:
         raise ValueError(
             f"optimizer must be one of {OPTIMIZERS}, got {optimizer!r}"
