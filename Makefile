@@ -49,7 +49,7 @@ check: browser $(READY_TO_CHECK) book  ## the tests that need torch, a browser, 
 	    $(PYTEST) -m "needs_torch or needs_browser or needs_repo2docker or needs_dask or needs_model" tests
 
 bench: $(READY_TO_CHECK)  ## time attnlib beside torch, scipy and textbook numpy (about 5 minutes)
-	$(BIN)/python benchmarks/bench.py --json _build/bench.json
+	$(BIN)/python benchmarks/bench.py --json _build/bench.json --readme README.md
 
 # The first Python and the lowest versions that pyproject.toml names, in an environment of their own.
 oldest: PYTHON := python3.11
