@@ -669,3 +669,11 @@ def test_grad_output_has_the_shape_of_the_output():
         ValueError, match=r"grad_output .*\(2, 4, 6\), got \(4, 6\)"
     ):
         scaled_dot_product_attention_vjp(np.zeros((4, 6)), q, k, v)
+
+
+def test_a_factor_moved_into_the_query_multiplies_its_gradient():
+    """T5's way: U = W_Q/√d_k at scale 1 has √d_k times the gradient."""
+    q, k, v, grad = normal(4, 5, 16)
+    scaled = scaled_dot_product_attention_vjp(grad, q, k, v)[0]
+    moved = scaled_dot_product_attention_vjp(grad, q / 4, k, v, scale=1)[0]
+    close(moved, 4 * scaled)

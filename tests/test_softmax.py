@@ -9,7 +9,13 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.testing import assert_allclose, assert_array_equal
 
-from attnlib import log_softmax, softmax, softmax_jacobian, softmax_vjp
+from attnlib import (
+    entropy,
+    log_softmax,
+    softmax,
+    softmax_jacobian,
+    softmax_vjp,
+)
 
 pytestmark = pytest.mark.filterwarnings("error")
 # Around a test that computes with infinities: there numpy warns, as it should.
@@ -331,3 +337,19 @@ def test_vjp_names_both_shapes():
         ValueError, match=r"a and grad .*\(2, 3\) and \(3,\)"
     ):
         softmax_vjp(np.full((2, 3), 1 / 3), np.ones(3))
+
+
+@pytest.mark.parametrize("beta", [1 / 8, 1.0, 8.0])
+def test_entropy_falls_with_the_sharpness_by_the_variance_of_the_scores(
+    beta,
+):
+    """dH/dβ = -β Var_a(s), frozen rows included: with β = 8 it is near 0."""
+    s, step = 3 * normal(5), 1e-5
+    a = softmax(beta * s)
+    variance = a @ s**2 - (a @ s) ** 2
+    after, before = entropy(
+        softmax((beta + np.array([[step], [-step]])) * s)
+    )
+    assert (after - before) / (2 * step) == pytest.approx(
+        -beta * variance, rel=1e-4
+    )
