@@ -355,7 +355,7 @@ EXERCISES = {
     ),
     "08-half-frozen": number(
         lambda: _half_frozen_width(512),
-        hint="half_frozen returns a spread; the raw width is its square.",
+        hint="spread_at returns a spread; the raw width is its square.",
     ),
     "08-stein": number(
         lambda: 2 * random_energy.expected_jacobian_trace(100, 2),
