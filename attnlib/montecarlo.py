@@ -6,7 +6,7 @@ so a standard error is the standard deviation over rows / √rows. (Rows that
 share their keys are correlated, and the same formula would promise too
 much.)
 
-Given the query, its logits are exactly independent N(0, |q|²), and |q|² is
+Given the query, its logits are exactly independent N(0, ‖q‖²), and ‖q‖² is
 chi-squared with d_k degrees of freedom: n + 1 draws a row replace
 (n + 1)·d_k. Source: chapters 8 and 9.
 """
@@ -103,7 +103,7 @@ def sample_logits(
     scale : float from 0 to 1e60, or a function d_k -> float, optional
         1/√d_k unless told.
     method : {"conditional", "direct"}
-        "conditional" draws |q|², then the row given it, in O(n) a row;
+        "conditional" draws ‖q‖², then the row given it, in O(n) a row;
         "direct" draws the query and all its keys and multiplies, in
         O(n · d_k). They draw from the same law, not the same numbers.
 
@@ -167,10 +167,10 @@ def sweep(
     Returns
     -------
     dict
-        For each name in `QUANTITIES` an `Estimate` of arrays (len(d_ks),
-        len(ns)): the logits' variance (the mean of scale²(q·k)², the
-        logits being centred), the entropy in nats, the largest weight,
-        Σa², Tr J, ‖J‖ and ‖J‖² (Frobenius) of a row.
+        For each name in ``QUANTITIES`` a `montecarlo.Estimate` of arrays
+        (len(d_ks), len(ns)): the logits' variance (the mean of
+        scale²(q·k)², the logits being centred), the entropy in nats, the
+        largest weight, Σa², Tr J, ‖J‖ and ‖J‖² (Frobenius) of a row.
 
     Raises
     ------
@@ -273,7 +273,7 @@ def _moments(task):
     normal, weights = np.empty((2, height, n))
     total = EMPTY
     for start in range(0, rows, height):
-        block = slice(0, min(height, rows - start))
+        block = slice(min(height, rows - start))
         norm = _draw(rng, d_k, normal[block])
         values = _quantities(normal[block], scale * norm, weights[block])
         mean = values.mean(axis=1)

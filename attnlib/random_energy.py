@@ -1,22 +1,22 @@
 """Softmax of n independent N(0, σ²) logits, on average (chapters 8 and 9).
 
-This is the random-energy model: Z = Σ e^{s_i}, a_i = e^{s_i} / Z and
+This is the random-energy model: Z = Σ e^(s_i), a_i = e^(s_i) / Z and
 J = diag(a) - a aᵀ. Logarithms are natural. Every function takes single
 numbers and returns a float.
 
-At finite n, Z^{-p} = ∫ t^{p-1} e^{-tZ} dt / Γ(p) turns each mean over the n
-logits into means over one. With t = e^x, w = t e^{σg} for a standard normal
-g, and φ = E e^{-w}:
+At finite n, Z^(-p) = ∫ t^(p-1) e^(-tZ) dt / Γ(p) turns each mean over the n
+logits into means over one. With t = e^x, w = t e^(σg) for a standard normal
+g, and φ = E e^(-w)::
 
-    E Σ a²  = n ∫ E[w² e^{-w}] φ^{n-1} dx
-    E Tr J  = n (n-1) ∫ E[w e^{-w}]² φ^{n-2} dx
-    E ln Z  = n ∫ (-γ - x) E[w e^{-w}] φ^{n-1} dx
-    E H     = n ∫ E[(-γ - ln w) w e^{-w}] φ^{n-1} dx
-    E ‖J‖²  = n (n-1)/6 ∫ (2 E[w² e^{-w}]² φ^{n-2}
-                   + (n-2) E[w² e^{-w}] E[w e^{-w}]² φ^{n-3}) dx
+    E Σ a²  = n ∫ E[w² e^(-w)] φ^(n-1) dx
+    E Tr J  = n (n-1) ∫ E[w e^(-w)]² φ^(n-2) dx
+    E ln Z  = n ∫ (-γ - x) E[w e^(-w)] φ^(n-1) dx
+    E H     = n ∫ E[(-γ - ln w) w e^(-w)] φ^(n-1) dx
+    E ‖J‖²  = n (n-1)/6 ∫ (2 E[w² e^(-w)]² φ^(n-2)
+                   + (n-2) E[w² e^(-w)] E[w e^(-w)]² φ^(n-3)) dx
 
 The second is Σ_{i≠j} a_i a_j; the third comes from
-ln Z / Z = ∫ (-γ - ln t) e^{-tZ} dt, and so does the fourth, for
+ln Z / Z = ∫ (-γ - ln t) e^(-tZ) dt, and so does the fourth, for
 Σ a_i (ln Z - s_i).
 
 Differences would cost digits: 1 - E Tr J nine of them at n = 10⁹,
@@ -40,14 +40,10 @@ and Mézard, J. Phys. A 30, 7997 (1997). The law PD(m, 0): Pitman and Yor,
 Ann. Probab. 25, 855 (1997).
 """
 
-from collections.abc import Callable
-
 import numpy as np
 from scipy.special import gamma, gammainc, ndtr, ndtri_exp, zetac
 
-from attnlib._validate import Array, finite_number, positive_integer
-
-Mean = Callable[[Callable[[Array], Array]], Array]
+from attnlib._validate import finite_number, positive_integer
 
 LARGEST_N, LARGEST_SIGMA = 10**9, 100
 # In x and in ln w: analytic for |Im| < π/2, so the error is e^{-π²/STEP}.
@@ -57,7 +53,7 @@ STEP = 0.3
 def expected_inverse_participation_ratio(n: int, sigma: float) -> float:
     """E Σ a², from 1/n to 1.
 
-    1/n at σ = 0, near e^{σ²}/n for σ² well below (2/3) ln n, 1 - σ_c/σ when
+    1/n at σ = 0, near e^(σ²)/n for σ² well below (2/3) ln n, 1 - σ_c/σ when
     frozen.
 
     Parameters
@@ -119,7 +115,7 @@ def expected_jacobian_trace(n: int, sigma: float) -> float:
 def expected_squared_jacobian_norm(n: int, sigma: float) -> float:
     """E ‖J‖² (Frobenius).
 
-    (n-1)/n² at σ = 0, near e^{σ²}/n for σ² well below (2/3) ln n and many
+    (n-1)/n² at σ = 0, near e^(σ²)/n for σ² well below (2/3) ln n and many
     tokens, m(1-m)/3 with m = σ_c/σ when frozen.
 
     Parameters
@@ -251,7 +247,7 @@ def frozen_entropy(m: float) -> float:
 
 
 def frozen_max_weight(m: float) -> float:
-    """lim E max a = ∫ e^{-λ} / ψ_m(λ) dλ over λ > 0.
+    """lim E max a = ∫ e^(-λ) / ψ_m(λ) dλ over λ > 0.
 
     Parameters
     ----------
@@ -265,8 +261,8 @@ def frozen_max_weight(m: float) -> float:
 
     Notes
     -----
-    ψ_m(λ) = 1 + m ∫₀¹ (1 - e^{-λx}) x^{-m-1} dx, which is
-    e^{-λ} + λ^m Γ(1-m) P(1-m, λ) by parts; P is the regularised lower
+    ψ_m(λ) = 1 + m ∫₀¹ (1 - e^(-λx)) x^(-m-1) dx, which is
+    e^(-λ) + λ^m Γ(1-m) P(1-m, λ) by parts; P is the regularised lower
     incomplete gamma function. Source: Pitman and Yor (1997).
     """
     m = _freezing_ratio(m)
@@ -340,7 +336,7 @@ def _law_by_logits(x, sigma):
 
     For σ < ½, where the f of ``mean`` are wider than the law of w.
     """
-    g = np.arange(-10, 10 + STEP, 2 * STEP)
+    g = np.arange(-10, 10, 2 * STEP)
     chance = 2 * STEP * np.exp(-g * g / 2) / np.sqrt(2 * np.pi)
     w = np.exp(x[:, None] + sigma * g)
     return w, chance, -np.expm1(-w) @ chance

@@ -407,7 +407,7 @@ def _descend(weights, method, scale, steps, test, batches, task):
         for step in range(steps):
             if step in checkpoint:
                 tested.append(_accuracy_and_entropy(test, *weights, scale))
-            batch = draw_batch(batches, BATCH, **task)
+            batch = draw_batch(batches, **task)
             now, *gradients = loss_and_gradients(batch, *weights, scale)
             if not np.isfinite(now):
                 break
@@ -430,8 +430,8 @@ def _descend(weights, method, scale, steps, test, batches, task):
 def _accuracy_and_entropy(batch, w_query, w_key, scale):
     """The share of samples retrieved, and the weights' mean entropy."""
     a = retrieval_weights(batch, w_query, w_key, scale)
-    retrieved = a.argmax(axis=-1) == batch.target
-    retrieved &= np.isfinite(a).all(axis=-1)
+    retrieved = a.argmax(axis=1) == batch.target
+    retrieved &= np.isfinite(a).all(axis=1)
     return retrieved.mean(), entropy(a).mean()
 
 

@@ -234,10 +234,12 @@ def test_standard_errors_are_honest():
         assert 0.85 < z.std() < 1.15, name
 
 
-def test_rows_are_merged_as_if_at_once(monkeypatch):
+@pytest.mark.parametrize("height", [7, 1])
+def test_rows_are_merged_as_if_at_once(monkeypatch, height):
     monkeypatch.setattr(montecarlo, "TASK", 240)
-    monkeypatch.setattr(montecarlo, "BLOCK", 7 * (10 + len(QUANTITIES)))
-    d_k, n, samples, seed = 3, 10, 101, 6  # tasks of 24 rows, blocks of 7
+    block = height * (10 + len(QUANTITIES)) if height > 1 else 1
+    monkeypatch.setattr(montecarlo, "BLOCK", block)
+    d_k, n, samples, seed = 3, 10, 101, 6  # tasks of 24 rows
     rows = []
     for task in range(5):
         rng = np.random.default_rng(
@@ -245,8 +247,8 @@ def test_rows_are_merged_as_if_at_once(monkeypatch):
         )
         left = min(24, samples - 24 * task)
         while left > 0:
-            rows.append(sample_logits(rng, d_k, n, min(7, left)))
-            left -= 7
+            rows.append(sample_logits(rng, d_k, n, min(height, left)))
+            left -= height
     values = by_hand(np.concatenate(rows))
     assert values.shape == (len(QUANTITIES), samples)
     found = sweep([d_k], [n], samples=samples, seed=seed)

@@ -1,6 +1,7 @@
 """attnlib.retrieval against finite differences and torch; the stored runs and the script behind."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -442,7 +443,7 @@ def test_an_unknown_optimizer_is_named(optimizer):
 
 
 @pytest.mark.parametrize(
-    "bad", [{"d_k": 0}, {"learning_rate": -1}, {"epsilon": np.nan}]
+    "bad", [{"d_k": 0}, {"learning_rate": -1}, {"epsilon": -1}]
 )
 def test_raw_equivalent_refuses_by_name(bad):
     with pytest.raises(ValueError, match=f"^{next(iter(bad))} must be"):
