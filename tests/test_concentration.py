@@ -85,6 +85,18 @@ def test_identities_with_the_jacobian(n, spread, seed):
     assert_allclose(jacobian_norm(a), norm, rtol=1e-12, atol=1e-15)
 
 
+@settings(deadline=None, max_examples=100)
+@given(st.integers(1, 50), st.floats(0, 80), st.integers(0, 2**32 - 1))
+def test_the_trace_lies_between_what_the_winner_lacks_and_twice_that(
+    n, spread, seed
+):
+    a = drawn(3, n, spread=spread, seed=seed)
+    trace, lacking = jacobian_trace(a), 1 - max_weight(a)
+    rounding = 1e-15 * n
+    assert (lacking - rounding <= trace).all()
+    assert (trace <= 2 * lacking + rounding).all()
+
+
 @settings(deadline=None, max_examples=50)
 @given(st.integers(1, 50), st.floats(0, 40), st.integers(0, 2**32 - 1))
 def test_entropy_equals_scipy(n, spread, seed):
@@ -154,6 +166,14 @@ def test_float16_is_computed_in_float32(function):
     assert_allclose(
         result.astype(float), function(a.astype(float)), rtol=1e-3
     )
+
+
+@EVERY
+def test_float16_is_rounded_once(function):
+    """1/3000 is none of float16's numbers, so that its sums would round."""
+    a = np.full(3000, 1 / 3000, np.float16)
+    exact = function(a.astype(float))
+    assert function(a) == exact.astype(np.float16)
 
 
 @EVERY

@@ -6,10 +6,12 @@ import re
 import mpmath
 import numpy as np
 import pytest
+import sympy
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.integrate import quad
 
 from attnlib import (
+    dot_product,
     dot_product_density,
     dot_product_excess_kurtosis,
     dot_product_variance,
@@ -117,6 +119,41 @@ def test_the_recurrence_is_that_of_the_bessel_function():
 def test_density_of_wide_vectors_equals_the_inverse_fourier_transform(d):
     x = np.sqrt(d) * np.linspace(0, 4, 9)
     assert_allclose(density(x, d), density_by_fourier(x, d), rtol=1e-8)
+
+
+def debye_polynomials(t, count):
+    """u_0 … u_count of DLMF 10.41.9, by the recurrence in 10.41.10."""
+    u = [sympy.Integer(1)]
+    for _ in range(count):
+        grown = t**2 * (1 - t**2) * sympy.diff(u[-1], t) / 2
+        under = sympy.expand((1 - 5 * t**2) * u[-1])
+        u.append(sympy.expand(grown + sympy.integrate(under, t) / 8))
+    return u
+
+
+@pytest.mark.parametrize("order", [2.0, 50.0, 5e9])
+def test_large_orders_are_computed_by_debye_and_stirling(order):
+    """Every coefficient: at order 2 the last terms are no longer small."""
+    mpmath.mp.dps = 40
+    nu, t = mpmath.mpf(order), sympy.Symbol("t")
+    numbers = [
+        mpmath.bernpoly(k + 1, 0.5) / (k * (k + 1)) for k in (1, 2, 3)
+    ]
+    stirling = sum(b / nu**k for k, b in enumerate(numbers, 1))
+    u = debye_polynomials(t, 3)
+    for x in np.sqrt(order) * np.array([0, 0.1, 1, 3]):
+        z = mpmath.mpf(float(x)) / nu
+        w = mpmath.sqrt(1 + z**2)
+        at = {t: sympy.Float(str(1 / w), 40)}
+        debye = sum(
+            (-1) ** k * mpmath.mpf(str(term.evalf(40, subs=at))) / nu**k
+            for k, term in enumerate(u)
+        )
+        body = mpmath.exp(nu * (1 - w + mpmath.log((1 + w) / 2)))
+        size = mpmath.sqrt(4 * mpmath.pi * nu * w)
+        exact = body * debye * mpmath.exp(-stirling) / size
+        found = dot_product.density_of_large_order(order, np.array(x))
+        assert_allclose(found, float(exact), rtol=1e-12)
 
 
 def test_small_widths_are_known_by_name():
