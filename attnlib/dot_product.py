@@ -98,8 +98,8 @@ def dot_product_excess_kurtosis(
 def dot_product_density(x: ArrayLike, d: int) -> Array:
     """Exact density of q·k at x, for 2d independent N(0, 1) entries.
 
-    |x|^ν K_ν(|x|) / (√π 2^ν Γ(d/2)) with ν = (d - 1)/2: the variance-gamma
-    law, whose characteristic function is (1 + t²)^(-d/2).
+    ``|x|^ν K_ν(|x|) / (√π 2^ν Γ(d/2))`` with ν = (d - 1)/2: the
+    variance-gamma law, whose characteristic function is (1 + t²)^(-d/2).
 
     Parameters
     ----------

@@ -171,7 +171,7 @@ def multi_head_attention(
     heads : int ≥ 1
     attn_mask : array_like, broadcasts to (..., heads, n, n), optional
     is_causal, scale
-        As in `attention.scaled_dot_product_attention`; the default scale is
+        As in `scaled_dot_product_attention`; the default scale is
         1/√d_k with the *head's* width d_k, not the model's d.
 
     Returns

@@ -2,7 +2,7 @@
 
 Every function takes ``query`` (..., L, d_k), ``key`` (..., S, d_k),
 ``attn_mask``, ``is_causal`` and ``scale`` as in
-`attention.attention_weights`, and returns weights (..., L, S) with the same
+`attnlib.attention_weights`, and returns weights (..., L, S) with the same
 dtype behaviour and errors; parameters of its own must be finite. The
 statement in each docstring is exact, and a test holds the function to it.
 (Chapter 12.)
@@ -34,7 +34,7 @@ def inverse_width_weights(
     Parameters
     ----------
     query, key, attn_mask, is_causal
-        As in `attention.attention_weights`.
+        As in `attention_weights`.
 
     Returns
     -------
@@ -67,7 +67,7 @@ def qk_norm_weights(
     Parameters
     ----------
     query, key, attn_mask, is_causal
-        As in `attention.attention_weights`.
+        As in `attention_weights`.
     gain : float ≥ 0
         Largest score, in nats; learned in models.
 
@@ -105,7 +105,7 @@ def soft_capped_weights(
     Parameters
     ----------
     query, key, attn_mask, is_causal, scale
-        As in `attention.attention_weights`.
+        As in `attention_weights`.
     cap : float > 0
         Bound of the scores, in nats.
 
@@ -145,7 +145,7 @@ def length_scaled_weights(
     Parameters
     ----------
     query, key, attn_mask, is_causal, scale
-        As in `attention.attention_weights`.
+        As in `attention_weights`.
     reference_length : float ≥ 2
         The length at which nothing changes.
 
@@ -186,7 +186,7 @@ def sigmoid_weights(
     Parameters
     ----------
     query, key, attn_mask, is_causal, scale
-        As in `attention.attention_weights`.
+        As in `attention_weights`.
     bias : float, optional
         Added to every scaled score; -ln S for S keys unless told.
 
@@ -225,7 +225,7 @@ def sink_weights(
     Parameters
     ----------
     query, key, attn_mask, is_causal, scale
-        As in `attention.attention_weights`.
+        As in `attention_weights`.
     sink : float
         The score of that token, in nats.
 
@@ -236,7 +236,7 @@ def sink_weights(
 
     Notes
     -----
-    Exactly: these are the weights of `attention.attention_weights` times Z
+    Exactly: these are the weights of `attention_weights` times Z
     / (Z + e^sink), where Z is the row's sum of exponentials, so a row may
     decline to attend; a fully masked row gives 0.
 

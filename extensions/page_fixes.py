@@ -4,6 +4,7 @@ Each fix of the pages says what it looks for. One that finds nothing in the whol
 the build: then the theme has changed, and the fix is wrong or no longer needed.
 """
 
+import re
 from hashlib import sha256
 from html import escape
 from pathlib import Path
@@ -42,9 +43,9 @@ def make_reference_a_list_item(citation):
     citation["role"] = "listitem"
 
 
-def link_page_instead_of_notebook(link):
-    # In JupyterLab the ledger links to notebooks, in the book to their pages.
-    link["href"] = link["href"].replace(".ipynb#", ".html#")
+def link_page_instead_of_file(link):
+    # What a cell shows links to files: JupyterLab opens them, and Sphinx leaves such links alone.
+    link["href"] = re.sub(r"\.(ipynb|md)#", ".html#", link["href"])
 
 
 FIXES = {
@@ -52,7 +53,8 @@ FIXES = {
     "button.theme-switch-button i": leave_name_to_theme_switch,
     "a.navbar-brand": put_logo_in_a_landmark,
     "div.citation": make_reference_a_list_item,
-    "table.ledger a[href]": link_page_instead_of_notebook,
+    "table.ledger a[href]": link_page_instead_of_file,
+    'div.cell_output a[href^="api.md#"]': link_page_instead_of_file,
 }
 
 

@@ -17,7 +17,7 @@ from matplotlib.colors import to_hex, to_rgb
 import attnlib
 from attnlib import random_energy, retrieval
 from attnlib.book import figures, show_source
-from attnlib.book.source import source
+from attnlib.book.source import public_name, source
 
 
 @pytest.fixture
@@ -214,7 +214,13 @@ def test_what_has_no_source_is_refused():
         source(len)
 
 
-def test_show_source_displays_python(monkeypatch):
+def test_the_name_of_an_entry_has_the_package_where_that_has_the_function():
+    assert public_name(attnlib.softmax) == "attnlib.softmax"
+    assert public_name(figures.heatmap) == "attnlib.book.figures.heatmap"
+    assert public_name(show_source) == "attnlib.book.show_source"
+
+
+def test_show_source_displays_python_and_links_to_the_reference(monkeypatch):
     import IPython.display
 
     def one():
@@ -223,6 +229,7 @@ def test_show_source_displays_python(monkeypatch):
     def two():
         return 2
 
+    one.__module__, two.__module__ = "attnlib.retrieval", "elsewhere"
     shown = []
     monkeypatch.setattr(IPython.display, "display", shown.append)
     show_source(one, two)
@@ -230,7 +237,9 @@ def test_show_source_displays_python(monkeypatch):
     assert isinstance(markdown, IPython.display.Markdown)
     assert markdown.data == (
         "```python\ndef one():\n    return 1\n\n\n"
-        "def two():\n    return 2\n```"
+        "def two():\n    return 2\n```\n\n"
+        "Reference: [one](api.md#attnlib.retrieval.one) · "
+        "[two](api.md#elsewhere.two)"
     )
 
 

@@ -1,9 +1,9 @@
 """The ledger: the article's claims, and the evidence that chapters record.
 
-``book/claims.yml`` lists the claims. In a chapter, `check` holds a claim to
-a number and shows one line. `evidence` reads those lines back from the
-executed notebooks, and `Table` puts claims and evidence side by side
-(chapter 13).
+``book/claims.yml`` lists the claims. In a chapter, `attnlib.book.check`
+holds a claim to a number and shows one line. `evidence` reads those lines
+back from the executed notebooks, and `Table` puts claims and evidence side
+by side (chapter 13).
 """
 
 import json
@@ -33,7 +33,7 @@ class Claim:
     step : str
         The article's step, in our words.
     verdict : str
-        One of `VERDICTS`.
+        One of ``VERDICTS``.
     truth : str
         What is true.
     chapters : sequence of str
@@ -124,7 +124,7 @@ def check(
     claim : str
         An id of the ledger, such as "A11".
     what : str
-        What was measured, in a few words without ": ".
+        What was measured, in a few words without ``": "``.
     value : number, truth value or sympy number
         What came out.
     equals : number, truth value or sympy number, optional

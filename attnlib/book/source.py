@@ -2,10 +2,32 @@
 
 import ast
 import inspect
+import sys
 import textwrap
 from collections.abc import Callable
 
 WIDTH = 76  # what fits the page
+# A file, which JupyterLab opens; the build makes it the page's address.
+API_PAGE = "api.md"
+
+
+def public_name(function: Callable) -> str:
+    """Give the name under which the API page lists a function.
+
+    Parameters
+    ----------
+    function : function or class
+
+    Returns
+    -------
+    str
+        With its package if that has it, else with its module:
+        ``"attnlib.softmax"``, ``"attnlib.retrieval.train"``.
+    """
+    module, name = function.__module__, function.__name__
+    package = module.rpartition(".")[0]
+    is_there = getattr(sys.modules.get(package), name, None) is function
+    return f"{package if is_there else module}.{name}"
 
 
 def source(function: Callable) -> str:
@@ -64,16 +86,20 @@ def _signature(function: ast.FunctionDef, text: str) -> str:
 
 
 def show_source(*functions: Callable) -> None:
-    """Display the source of functions, highlighted.
+    """Display the source of functions, highlighted, each with a link.
 
-    Docstrings and types are left out, as `source` says.
+    Docstrings and types are left out: they stand where the link leads, on
+    the book's API page.
 
     Parameters
     ----------
     *functions : function or class
-        As `source` takes them, in the order in which they are shown.
+        Written in Python, in a file; in the order in which they are shown.
     """
     from IPython.display import Markdown, display
 
     code = "\n\n\n".join(map(source, functions))
-    display(Markdown(f"```python\n{code}\n```"))
+    links = " · ".join(
+        f"[{f.__name__}]({API_PAGE}#{public_name(f)})" for f in functions
+    )
+    display(Markdown(f"```python\n{code}\n```\n\nReference: {links}"))
