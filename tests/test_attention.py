@@ -428,6 +428,116 @@ def test_the_common_dtype_is_returned():
     assert {g.dtype for g in grads} == {np.dtype(np.float32)}
 
 
+def test_a_masked_copy_leaves_the_scores_alone():
+    scores = normal(3, 4)
+    before = scores.copy()
+    for options in ({}, {"is_causal": True}, {"attn_mask": scores < 0}):
+        found = attention.masked_scores(scores, **options)
+        assert not np.shares_memory(found, scores)
+        attention.masked_softmax(scores, **options)
+        assert_array_equal(scores, before)
+
+
+def test_masked_softmax_of_float16_is_rounded_once():
+    scores = normal(3, 500, dtype=np.float16)
+    wide = attention.masked_softmax(scores.astype(np.float32))
+    assert_array_equal(
+        attention.masked_softmax(scores), wide.astype(np.float16)
+    )
+
+
+# --- what saves time ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "source, rows",
+    [(0, 256), (1, 256), (2048, 256), (3000, 174), (8192, 64), (10**6, 64)],
+)
+def test_a_block_of_rows_holds_half_a_million_scores(source, rows):
+    assert attention.block_rows(source) == rows
+
+
+def test_bounded_scores_are_not_shifted():
+    for bounded, lead in ((True, 3.0), (False, 0.0)):
+        scores = np.array([[1.0, 3.0]])
+        total = attention._exponentiate(scores, bounded)
+        assert_allclose(scores, np.exp([[lead - 2, lead]]), rtol=1e-15)
+        assert_allclose(total, scores.sum(axis=-1, keepdims=True))
+
+
+@pytest.mark.parametrize(
+    "query, scale, bounded",
+    [
+        ([[3.0, 4.0], [0.0, 1.0]], 1.0, True),  # 5 · 12 = 60
+        ([[0.0, 1.0], [3.0, -4.0]], 1.0, True),
+        ([[3.0, 4.1]], 1.0, False),
+        ([[3.0, 4.0]], 1.01, False),
+        ([[6.0, 8.0]], 0.5, True),
+        ([[np.nan, 1.0]], 1.0, False),
+        ([[1e200, 1.0]], 0.5, False),
+        (np.empty((0, 2)), 1.0, True),
+    ],
+)
+def test_scores_are_bounded_by_the_longest_vectors(query, scale, bounded):
+    key = np.array([[1.0, 1.0], [0.0, -12.0]])
+    keep = np.ones((len(query), 2), bool)
+    query = np.array(query)
+    for mask in (None, keep):
+        assert attention._are_bounded(query, key, mask, scale) == bounded
+    assert not attention._are_bounded(query, key, keep * 1.0, scale)
+
+
+def all_finite(
+    query=1e18,
+    key=1e20,
+    value=1.0,
+    attn_mask=None,
+    scale=1.0,
+    grad_output=None,
+    width=2,
+    value_width=2,
+):
+    def row(x, n):
+        return None if x is None else np.full((1, n), x, np.float32)
+
+    return attention._all_finite(
+        row(query, width),
+        row(key, width),
+        row(value, value_width),
+        attn_mask,
+        scale,
+        row(grad_output, value_width),
+    )
+
+
+@pytest.mark.parametrize(
+    "changed, finite",
+    [
+        ({}, True),
+        ({"query": -2e18}, False),
+        ({"query": np.nan}, False),
+        ({"key": -2e20}, False),
+        ({"scale": 2.0}, False),
+        ({"width": 4}, False),
+        ({"width": 1, "scale": 2.0}, True),
+        ({"value": np.inf}, False),
+        ({"value": np.nan}, False),
+        ({"value": 1e19, "grad_output": -1e19}, True),
+        ({"value": 1e19, "grad_output": -2e19}, False),
+        ({"value": -2e19, "grad_output": 1e19}, False),
+        ({"value": 1e19, "grad_output": 1e19, "value_width": 4}, False),
+        ({"attn_mask": [[0, 1e38]]}, True),
+        ({"attn_mask": [[0, 2e38]]}, False),
+        ({"attn_mask": [[0.0, np.nan]]}, False),
+        ({"attn_mask": [[0, -np.inf]]}, True),
+        ({"attn_mask": [[True, False]], "scale": 1.7}, True),
+    ],
+)
+def test_what_cannot_overflow_in_float32(changed, finite):
+    """1e18 · 1e20 in two products is 2e38, and float32 ends at 3.4e38."""
+    assert all_finite(**changed) == finite
+
+
 # --- masks and empty lengths ---------------------------------------------------------
 
 

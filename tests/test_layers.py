@@ -299,7 +299,29 @@ X, W = normal(5, 6), normal(6, 2)
         (
             lambda: embed(np.array([0]), X[None]),
             ValueError,
-            "embedding must be",
+            r"^embedding must be \(vocabulary size, d\), got .*\(1, 5, 6\)$",
+        ),
+        *(
+            (call, ValueError, f"^{name} needs at least 2 axes, got ")
+            for name, call in {
+                "embedding": lambda: embed([0], X[0]),
+                "weight": lambda: project(X, X[0]),
+                "x": lambda: split_heads(X[0], 2),
+            }.items()
+        ),
+        (
+            lambda: multi_head_attention(
+                **layer() | {"w_output": X[0]}, heads=2
+            ),
+            ValueError,
+            "^w_output needs at least 2 axes, got ",
+        ),
+        (
+            lambda: multi_head_attention(
+                **layer() | {"w_output": X}, heads=2
+            ),
+            ValueError,
+            r"^w_output must be \(heads·d_v, d_out\) with heads·d_v = ",
         ),
     ],
 )

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import expit
 
 import attnlib as attn
@@ -77,6 +77,17 @@ def test_bad_arrays_are_refused_by_name(name):
         ALL[name](query[0, 0], key)
     with pytest.raises(TypeError, match="attn_mask"):
         ALL[name](query, key, np.zeros((9, 9), dtype=int))
+    for one in ("query", "key"):
+        arrays = {"query": query, "key": key, one: key[0, 0]}
+        with pytest.raises(
+            ValueError, match=rf"^{one} needs at least 2 axes, got .*16,\)"
+        ):
+            ALL[name](*arrays.values())
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_without_a_mask_every_key_is_seen(name):
+    assert (ALL[name](*draw()) > 0).all()
 
 
 @pytest.mark.parametrize(
@@ -93,6 +104,46 @@ def test_bad_parameters_are_refused_by_name(function, parameter, wrong):
     for value in wrong:
         with pytest.raises((ValueError, TypeError), match=parameter):
             function(*draw(), **{parameter: value})
+
+
+@pytest.mark.parametrize(
+    "function, bad, message",
+    [
+        (qk_norm_weights, {"gain": -1}, "finite and at least 0, got -1.0"),
+        (
+            soft_capped_weights,
+            {"cap": -1},
+            "finite and at least 0, got -1.0",
+        ),
+        (soft_capped_weights, {"cap": 0}, "above 0"),
+        (
+            length_scaled_weights,
+            {"reference_length": 1.5},
+            "finite and at least 2, got 1.5",
+        ),
+        (sigmoid_weights, {"bias": np.inf}, "finite, got inf"),
+        (sink_weights, {"sink": np.nan}, "finite, got nan"),
+    ],
+)
+def test_the_message_says_what_a_parameter_must_be(function, bad, message):
+    (name,) = bad
+    with pytest.raises(ValueError, match=f"^{name} must be {message}$"):
+        function(*draw(), **bad)
+
+
+def test_parameters_may_be_as_small_as_is_said():
+    query, key = two_level(2, 100)
+    weights = soft_capped_weights(query, key, cap=0.5, scale=1)
+    assert_allclose(weights[0, 0] / weights[0, 1], np.e**0.5)
+    weights = length_scaled_weights(query / 100, key, reference_length=2)
+    assert_allclose(weights[0, 0] / weights[0, 1], np.e)
+    assert_allclose(qk_norm_weights(query, key, gain=0), 0.5)
+
+
+def test_inverse_width_divides_by_the_width():
+    query, key = draw()
+    scores = query @ key.swapaxes(-1, -2) / 16
+    assert_allclose(inverse_width_weights(query, key), attn.softmax(scores))
 
 
 def test_inverse_width_ignores_repeated_components():
@@ -231,6 +282,17 @@ def test_sink_is_one_more_token(sink):
     ]
     weights = sink_weights(query, key, sink=sink, scale=0.25)
     assert_allclose(weights, expected, rtol=1e-10, atol=1e-300)
+
+
+def test_a_sink_is_computed_in_the_scores_dtype():
+    query, key = draw().astype(np.float32)
+    scores = attn.dot_product_scores(query, key)
+    column = np.full((*scores.shape[:-1], 1), 0.1, np.float32)
+    expected = attn.masked_softmax(
+        np.concatenate([scores, column], axis=-1)
+    )
+    found = sink_weights(query, key, sink=0.1)
+    assert_array_equal(found, expected[..., :-1])
 
 
 def test_sink_mass():
