@@ -220,7 +220,9 @@ def test_the_name_of_an_entry_has_the_package_where_that_has_the_function():
     assert public_name(show_source) == "attnlib.book.show_source"
 
 
-def test_show_source_displays_python_and_links_to_the_reference(monkeypatch):
+def test_show_source_displays_python_and_links_to_the_reference(
+    monkeypatch,
+):
     import IPython.display
 
     def one():
