@@ -13,10 +13,8 @@ import numpy as np
 from minilm import load_model, write
 
 SENTENCE = "A river bank holds water, a bank stores money."
-LAYER, HEAD = (
-    0,
-    4,
-)  # chosen among the twelve heads of layer 0 because its rows are readable
+# Chosen among the twelve heads of layer 0 because its rows are readable.
+LAYER, HEAD = 0, 4
 
 OUTPUT = (
     Path(__file__).resolve().parents[1]
