@@ -16,7 +16,7 @@ import mpmath
 import numpy as np
 import pytest
 import scipy.stats
-import tqdm.std
+import tqdm
 from numpy.testing import assert_allclose, assert_array_equal
 
 import attnlib
@@ -24,6 +24,10 @@ from attnlib import montecarlo
 from attnlib.montecarlo import QUANTITIES, sample_logits, sweep
 
 pytestmark = pytest.mark.filterwarnings("error")
+
+# Of this process alone: tqdm's own lock is shared with forked children, and one
+# that is killed while it holds it would stop all others.
+tqdm.tqdm.set_lock(threading.RLock())
 
 SPAWN = multiprocessing.get_context("spawn")
 METHODS = pytest.mark.parametrize("method", ["conditional", "direct"])
