@@ -242,7 +242,18 @@ class SGD:
         self.learning_rate = learning_rate
 
     def step(self, gradient: Array) -> Array:
-        """What this step subtracts from the weights."""
+        """One step.
+
+        Parameters
+        ----------
+        gradient : ndarray
+            Of the loss with respect to the weights, of their shape.
+
+        Returns
+        -------
+        ndarray
+            What to subtract from the weights.
+        """
         return self.learning_rate * gradient
 
 
@@ -268,7 +279,18 @@ class Adam:
         self.mean = self.mean_square = 0.0
 
     def step(self, gradient: Array) -> Array:
-        """What this step subtracts from the weights."""
+        """One step.
+
+        Parameters
+        ----------
+        gradient : ndarray
+            Of the loss with respect to the weights, of their shape.
+
+        Returns
+        -------
+        ndarray
+            What to subtract from the weights.
+        """
         b1, b2 = self.BETA1, self.BETA2
         self.steps += 1
         self.mean = b1 * self.mean + (1 - b1) * gradient
@@ -302,12 +324,15 @@ def train(
     scale : float ≥ 0, optional
         Multiplies q·k: 1/√d_k unless told, 1 for the raw product.
     optimizer : {"sgd", "adam"}
-    learning_rate, init_gain : float ≥ 0
-    steps, n, d : int ≥ 1
-        Updates, inputs of a sample, their width.
+    learning_rate : float ≥ 0
+    steps, n : int ≥ 1
+        Updates; inputs of a sample.
     seed : int ≥ 0
+    init_gain : float ≥ 0
     epsilon : float ≥ 0
         What Adam adds to its denominator.
+    d : int ≥ 1
+        Width of the inputs.
     noise : float ≥ 0
         ν, see `draw_batch`.
 
