@@ -755,6 +755,24 @@ def test_shapes_that_do_not_fit_are_named(shapes, message):
         scaled_dot_product_attention(*(np.zeros(s) for s in shapes))
 
 
+def test_a_row_alone_is_refused_by_name():
+    row, rows = np.zeros(3), np.zeros((2, 3))
+    for name, call in {
+        "query": lambda: dot_product_scores(row, rows),
+        "key": lambda: dot_product_scores(rows, row),
+        "scores": lambda: attention.masked_scores(row),
+        "value": lambda: scaled_dot_product_attention(rows, rows, row),
+    }.items():
+        message = rf"^{name} needs at least 2 axes, got shape \(3,\)$"
+        with pytest.raises(ValueError, match=message):
+            call()
+
+
+def test_without_a_mask_scores_stay_as_they_are():
+    scores = normal(3, 4)
+    assert_array_equal(attention.masked_scores(scores), scores)
+
+
 @pytest.mark.parametrize(
     "mask", [np.zeros((4, 5), int), np.zeros((4, 5), complex)]
 )

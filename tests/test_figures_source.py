@@ -17,7 +17,7 @@ from matplotlib.colors import to_hex, to_rgb
 import attnlib
 from attnlib import random_energy, retrieval
 from attnlib.book import figures, show_source
-from attnlib.book.source import public_name, source
+from attnlib.book.source import WIDTH, _signature, public_name, source
 
 
 @pytest.fixture
@@ -180,6 +180,23 @@ def test_a_long_signature_is_wrapped():
         '    fourth_argument="x"\n'
         "):\n"
         "    return 2"
+    )
+
+
+def signature(arguments):
+    text = f"def f({arguments}): pass"
+    return _signature(ast.parse(text).body[0], text)
+
+
+def test_a_line_is_filled_to_the_width_and_no_further():
+    room = WIDTH - len("def f():")
+    assert signature("x" * room) == f"def f({'x' * room}):"
+    assert signature("x" * (room + 1)).count("\n") == 2
+    full = "x" * 35 + ", " + "y" * (WIDTH - 4 - 37)
+    assert signature(full) == f"def f(\n    {full}\n):"
+    # A default is not broken where it has a hyphen.
+    assert signature("x" * 60 + ", y='per-cent'") == (
+        f"def f(\n    {'x' * 60},\n    y='per-cent'\n):"
     )
 
 
