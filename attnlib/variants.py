@@ -11,7 +11,7 @@ statement in each docstring is exact, and a test holds the function to it.
 import math
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit
 
 from attnlib._validate import Array, computing, finite_number
@@ -140,14 +140,15 @@ def length_scaled_weights(
     is_causal: bool = False,
     scale: float | None = None,
 ) -> Array:
-    """Multiply the scaled scores by ln S / ln(reference_length), S keys.
+    """Multiply the scaled scores by ln S / ln(reference_length).
 
     Parameters
     ----------
     query, key, attn_mask, is_causal, scale
         As in `attention_weights`.
     reference_length : float ≥ 2
-        The length at which nothing changes.
+        The length at which nothing changes. S counts the keys that a query
+        may see: what comes later, or is padding, changes nothing.
 
     Returns
     -------
@@ -166,8 +167,8 @@ def length_scaled_weights(
     )
     query, key, dtype = computing(query=query, key=key, min_ndim=2)
     scores = dot_product_scores(query, key, scale=scale)
-    keys = max(key.shape[-2], 1)
-    longer = scores * (math.log(keys) / math.log(reference))
+    keys = keys_seen(scores.shape, attn_mask, is_causal)
+    longer = scores * (np.log(keys) / math.log(reference))
     weights = masked_softmax(longer, attn_mask, is_causal=is_causal)
     return weights.astype(dtype, copy=False)
 
@@ -188,7 +189,8 @@ def sigmoid_weights(
     query, key, attn_mask, is_causal, scale
         As in `attention_weights`.
     bias : float, optional
-        Added to every scaled score; -ln S for S keys unless told.
+        Added to every scaled score; unless told -ln S for the S keys that a
+        query may see.
 
     Returns
     -------
@@ -203,11 +205,12 @@ def sigmoid_weights(
     Source: Ramapuram et al. (2024), arXiv 2409.04431.
     """
     query, key, dtype = computing(query=query, key=key, min_ndim=2)
+    scores = dot_product_scores(query, key, scale=scale)
     if bias is None:
-        bias = -math.log(max(key.shape[-2], 1))
-    bias = finite_number("bias", bias)
-    scores = dot_product_scores(query, key, scale=scale) + bias
-    scores = masked_scores(scores, attn_mask, is_causal=is_causal)
+        bias = -np.log(keys_seen(scores.shape, attn_mask, is_causal))
+    else:
+        bias = finite_number("bias", bias)
+    scores = masked_scores(scores + bias, attn_mask, is_causal=is_causal)
     return expit(scores).astype(dtype, copy=False)
 
 
@@ -250,6 +253,15 @@ def sink_weights(
     one_more = np.full(scores.shape[:-1] + (1,), sink, scores.dtype)
     weights = masked_softmax(np.concatenate([scores, one_more], axis=-1))
     return weights[..., :-1].astype(dtype, copy=False)
+
+
+def keys_seen(
+    shape: tuple[int, ...], attn_mask: ArrayLike | None, is_causal: bool
+) -> NDArray[np.integer]:
+    """How many keys each query may see, at least 1: shape (..., L, 1)."""
+    scores = masked_scores(np.zeros(shape), attn_mask, is_causal=is_causal)
+    seen = np.sum(scores > -np.inf, axis=-1, keepdims=True)
+    return np.maximum(seen, 1)
 
 
 def unit(x: Array) -> Array:

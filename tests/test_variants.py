@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import expit
 
@@ -300,3 +302,47 @@ def test_sink_mass():
     total = np.exp(attn.dot_product_scores(query, key)).sum(axis=-1)
     mass = sink_weights(query, key, sink=1.3).sum(axis=-1)
     assert_allclose(mass, total / (total + np.exp(1.3)), rtol=1e-12)
+
+
+# --- what a row may not see does not change it ------------------------------------------
+
+WITH_PLAIN = {"plain": attn.attention_weights, **ALL}
+LENGTHS = st.integers(1, 12), st.integers(0, 6), st.integers(0, 2**32 - 1)
+
+
+@pytest.mark.parametrize("name", WITH_PLAIN)
+@settings(deadline=None, max_examples=30)
+@given(*LENGTHS)
+def test_what_comes_later_changes_nothing_earlier(name, n, later, seed):
+    query, key = draw(n=n + later, seed=seed)
+    long = WITH_PLAIN[name](query, key, is_causal=True)
+    short = WITH_PLAIN[name](query[:, :n], key[:, :n], is_causal=True)
+    assert_allclose(long[:, :n, :n], short, rtol=1e-10, atol=1e-300)
+
+
+@pytest.mark.parametrize("name", WITH_PLAIN)
+@pytest.mark.parametrize("kind", ["bool", "additive"])
+@settings(deadline=None, max_examples=30)
+@given(*LENGTHS)
+def test_padding_changes_nothing(name, kind, n, padding, seed):
+    query, key = draw(n=n + padding, seed=seed)
+    keep = np.arange(n + padding) < n
+    mask = keep if kind == "bool" else np.where(keep, 0.0, -np.inf)
+    padded = WITH_PLAIN[name](query, key, mask)
+    alone = WITH_PLAIN[name](query, key[:, :n])
+    assert_allclose(padded[..., :n], alone, rtol=1e-10, atol=1e-300)
+    assert not padded[..., n:].any()
+
+
+def test_keys_are_counted_as_far_as_a_row_may_see():
+    query, key = np.ones((5, 1)), np.array([[3.0], [0], [0], [0], [0]])
+    leader = length_scaled_weights(
+        query, key, reference_length=2, scale=1, is_causal=True
+    )[:, 0]
+    seen = np.arange(1, 6)
+    kappa = 3 / np.log(2)
+    assert_allclose(leader, 1 / (1 + (seen - 1) * seen**-kappa))
+    sums = sigmoid_weights(query, 0 * key, is_causal=True).sum(axis=-1)
+    assert_allclose(sums, seen / (1 + seen))
+    nothing = np.zeros((5, 5), bool)
+    assert not sigmoid_weights(query, key, nothing).any()
