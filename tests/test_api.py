@@ -113,5 +113,5 @@ def test_the_example_prints_what_the_page_says():
     (example,) = re.findall(r"```python\n(.*?)```", page, re.S)
     with contextlib.redirect_stdout(io.StringIO()) as printed:
         exec(example, {})
-    assert len(example.splitlines()) == 3
+    assert len(list(filter(None, example.splitlines()))) == 3
     assert example.rstrip().endswith(f"# {printed.getvalue().rstrip()}")
