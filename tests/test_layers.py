@@ -1,5 +1,7 @@
 """attnlib.layers against torch (stored and live), finite differences and one by hand."""
 
+import re
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
@@ -248,6 +250,32 @@ def test_weights_that_do_not_fit_are_named(name, shape, backward):
         )
     with pytest.raises(ValueError, match=name):
         function(**arguments)
+
+
+@pytest.mark.parametrize(
+    "changed, message",
+    [
+        ({"x": np.zeros(6)}, "x needs at least 2 axes, got shape (6,)"),
+        ({"heads": 0}, "heads must be at least 1, got 0"),
+        (
+            {"w_value": np.zeros(6)},
+            "w_value needs at least 2 axes, got shape (6,)",
+        ),
+        (
+            {"w_query": np.zeros((6, 4, 1))},
+            "w_query must be (6, a multiple of 2) "
+            "for x of shape (2, 5, 6) and 2 heads, got (6, 4, 1)",
+        ),
+        (
+            dict.fromkeys(("w_query", "w_key"), np.zeros((6, 0))),
+            "w_query and w_key must have one width ≥ 1, "
+            "got (6, 0) and (6, 0)",
+        ),
+    ],
+)
+def test_the_message_says_what_a_layer_takes(changed, message):
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        multi_head_attention(**layer() | {"heads": 2} | changed)
 
 
 def test_grad_output_has_the_shape_of_the_output():
