@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import attnlib
+from attnlib import _validate as v
 
 DTYPES = [
     np.float16,
@@ -432,3 +433,95 @@ def test_arrays_that_are_not_real_numbers_raise_typeerror(name, kind):
 def test_a_negative_or_infinite_scale_raises(name, scale):
     with pytest.raises(ValueError, match=r"\bscale\b"):
         getattr(attnlib, name)(**{**PUBLIC[name][0], "scale": scale})
+
+
+NO_WEIGHTS = (
+    "must hold weights, the output of softmax: none below 0, and each row "
+    "summing to 1 (or 0 if all masked)"
+)
+
+
+@pytest.mark.parametrize(
+    "check, arguments, error, message",
+    [
+        (
+            v.floating,
+            [[[1], [1, 2]]],
+            ValueError,
+            "has rows of different lengths",
+        ),
+        (
+            v.floating,
+            [[True]],
+            TypeError,
+            "must hold real numbers, got dtype bool",
+        ),
+        (
+            v.floating,
+            [1.0],
+            ValueError,
+            "needs at least 1 axes, got shape ()",
+        ),
+        (
+            v.floating,
+            [[1], 2],
+            ValueError,
+            "needs at least 2 axes, got shape (1,)",
+        ),
+        (
+            v.weights,
+            [np.ones((2, 0))],
+            ValueError,
+            "needs at least one weight a row, got shape (2, 0)",
+        ),
+        (v.weights, [[2, 3]], ValueError, NO_WEIGHTS),
+        (v.weights, [[1.5, -0.5]], ValueError, NO_WEIGHTS),
+        (v.integer, [True], TypeError, "must be an integer, got True"),
+        (v.integer, [1.0], TypeError, "must be an integer, got 1.0"),
+        (v.positive_integer, [0], ValueError, "must be at least 1, got 0"),
+        (
+            v.positive_integer,
+            ["1"],
+            TypeError,
+            "must be an integer, got '1'",
+        ),
+        (v.seed_number, [-1], ValueError, "must be at least 0, got -1"),
+        (v.seed_number, [None], TypeError, "must be an integer, got None"),
+        (
+            v.finite_number,
+            [True],
+            TypeError,
+            "must be a real number, got True",
+        ),
+        (v.finite_number, [1j], TypeError, "must be a real number, got 1j"),
+        (v.finite_number, [np.nan], ValueError, "must be finite, got nan"),
+        (v.finite_number, [10**400], ValueError, "must be finite, got inf"),
+        (
+            v.finite_number,
+            [-1, 0],
+            ValueError,
+            "must be finite and at least 0, got -1.0",
+        ),
+    ],
+)
+def test_a_check_says_what_it_takes(check, arguments, error, message):
+    with pytest.raises(error, match=f"^a {re.escape(message)}$"):
+        check("a", *arguments)
+
+
+def test_a_gradient_has_its_outputs_shape():
+    for shape, message in {
+        (2,): "needs at least 2 axes, got shape (2,)",
+        (2, 3): "must have the output's shape (2, 4), got (2, 3)",
+    }.items():
+        with pytest.raises(
+            ValueError, match=f"^grad_output {re.escape(message)}$"
+        ):
+            v.output_gradient(np.zeros(shape), (2, 4))
+
+
+def test_numbers_become_pythons_own():
+    assert type(v.positive_integer("n", np.int8(1))) is int
+    assert type(v.seed_number("seed", np.uint8(0))) is int
+    assert type(v.finite_number("x", np.float32(0), 0)) is float
+    assert v.finite_number("x", -1e300) == -1e300
