@@ -347,7 +347,7 @@ def _law_by_log_w(x, sigma):
     # Where w times its density falls to e^{-40}, at the first x.
     excess = -x[0] / sigma - sigma
     lowest = -sigma * (excess + np.sqrt(excess**2 + 80))
-    log_w = np.arange(max(lowest, x[0] - 10 * sigma), 4.2, STEP)
+    log_w = np.arange(lowest, 4.2, STEP)
     w = np.exp(log_w)
     g = (log_w - x[:, None]) / sigma
     chance = STEP * np.exp(-g * g / 2) / (np.sqrt(2 * np.pi) * sigma)

@@ -399,9 +399,9 @@ def test_norm_from_the_weights_own_moments(n, sigma):
     With m_p = E w^p e^{-w}: E Σa³ = n/2 ∫ m₃ φ^{n-1} dx, and
     E (Σa²)² = n/6 ∫ (m₄ φ^{n-1} + (n-1) m₂² φ^{n-2}) dx.
     """
-    g, h = np.linspace(-12, 12, 2401, retstep=True)
+    g, h = np.linspace(-12, 12, 601, retstep=True)
     density = np.exp(-g * g / 2) * h / np.sqrt(2 * np.pi)
-    x, step = np.linspace(-90, 36, 1261, retstep=True)
+    x, step = np.linspace(-90, 36, 631, retstep=True)
     w = lambda at: np.exp(np.minimum(at + sigma * g, 700))  # noqa: E731
     m = np.array(
         [
@@ -432,17 +432,17 @@ def test_norm_from_the_weights_own_moments(n, sigma):
 def test_norm_lies_within_four_and_a_half_standard_errors_of_monte_carlo(
     n, sigma
 ):
-    rows = np.random.default_rng(n).standard_normal((4 * 10**6 // n, n))
+    rows = np.random.default_rng(n).standard_normal((2 * 10**6 // n, n))
     norm = concentration.jacobian_norm(softmax(sigma * rows)) ** 2
     error = norm.std() / np.sqrt(len(norm))
-    assert error < 0.03 * norm.mean()
+    assert error < 0.04 * norm.mean()
     assert (
         abs(norm.mean() - expected_squared_jacobian_norm(n, sigma))
         < 4.5 * error
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(n=st.integers(2, 10**9), sigma=st.floats(0, 100))
 def test_norm_lies_between_its_bounds(n, sigma):
     """(E Tr J)²/(n-1) ≤ E ‖J‖² ≤ ½ E Tr J: J has rank n - 1 and no eigenvalue above ½."""
@@ -472,7 +472,7 @@ rows = {"n": st.integers(2, 10**9), "sigma": st.floats(0, 100)}
 SLACK = 1 + ACCURACY
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(**rows)
 def test_identities_and_bounds(n, sigma):
     ipr, trace, log_z, entropy = (
@@ -506,7 +506,7 @@ def test_slope_of_the_log_partition_is_sigma_times_the_trace(n, sigma):
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(**rows, wider=st.floats(0, 100), longer=st.integers(2, 10**9))
 def test_monotone_in_sigma_and_in_n(n, sigma, wider, longer):
     (sigma, wider), (n, longer) = (
