@@ -487,6 +487,12 @@ def test_scores_are_bounded_by_the_longest_vectors(query, scale, bounded):
     assert not attention._are_bounded(query, key, keep * 1.0, scale)
 
 
+def test_the_largest_entry_by_its_size():
+    for x in ([0.5, -0.25], [0.25, -0.5], [0.5], [-0.5]):
+        assert attention._largest(np.array(x)) == 0.5
+    assert attention._largest(np.empty(0)) == 0
+
+
 def all_finite(
     query=1e18,
     key=1e20,
@@ -498,7 +504,7 @@ def all_finite(
     value_width=2,
 ):
     def row(x, n):
-        return None if x is None else np.full((1, n), x, np.float32)
+        return None if x is None else np.full((1, 1, n), x, np.float32)
 
     return attention._all_finite(
         row(query, width),
