@@ -28,7 +28,7 @@ def clone(tmp_path):
 def run(*command, cwd, **environment):
     """A command's exit status and what it printed, free of the make that runs the tests."""
     inherited = dict(os.environ)
-    for name in ("MAKEFLAGS", "MAKEOVERRIDES", "MFLAGS"):
+    for name in ("MAKEFLAGS", "MAKEOVERRIDES", "MFLAGS", "MAKELEVEL"):
         inherited.pop(name, None)
     done = subprocess.run(
         command,
@@ -87,9 +87,8 @@ def test_no_python(clone):
 
 
 def test_no_network(clone):
-    python = (
-        clone / ".venv/bin/python"
-    )  # of an environment that is there: to make one takes long
+    # Of an environment that is there: to make one takes long.
+    python = clone / ".venv/bin/python"
     python.parent.mkdir(parents=True)
     python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
     python.chmod(0o755)
