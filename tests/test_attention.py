@@ -371,6 +371,11 @@ def test_no_scale_is_the_inverse_root_of_the_width_of_the_keys():
     )
 
 
+def test_the_width_is_named():
+    with pytest.raises(ValueError, match="^d_k must be at least 1, got 0$"):
+        attention.default_scale(0)
+
+
 def test_weights_are_the_softmax_of_the_scores():
     q, k = normal(2, 4, 9), normal(2, 6, 9)
     close(
@@ -457,6 +462,26 @@ def test_a_block_of_rows_holds_half_a_million_scores(source, rows):
     assert attention.block_rows(source) == rows
 
 
+def test_causal_blocks_end_at_their_last_row_and_need_no_shift(monkeypatch):
+    seen = []
+    monkeypatch.setattr(attention, "block_rows", lambda source: 2)
+    monkeypatch.setattr(
+        attention, "_exponentiate", lambda *block: seen.append(block)
+    )
+    query, key = normal(2, 4, 3)
+    list(attention._row_blocks(query, key, key, None, True, 1.0))
+    assert [(x.shape, bounded) for x, bounded in seen] == [
+        ((2, 2), True),
+        ((2, 4), True),
+    ]
+
+
+def test_a_large_mask_is_shifted_away():
+    q, v = np.zeros((2, 3)), normal(2, 4)
+    output = scaled_dot_product_attention(q, q, v, np.full((2, 2), 1e4))
+    close(output, np.tile(v.mean(axis=0), (2, 1)))
+
+
 def test_bounded_scores_are_not_shifted():
     for bounded, lead in ((True, 3.0), (False, 0.0)):
         scores = np.array([[1.0, 3.0]])
@@ -473,15 +498,16 @@ def test_bounded_scores_are_not_shifted():
         ([[3.0, 4.1]], 1.0, False),
         ([[3.0, 4.0]], 1.01, False),
         ([[6.0, 8.0]], 0.5, True),
+        ([[0.0, 0.5]], 10.0, True),
         ([[np.nan, 1.0]], 1.0, False),
         ([[1e200, 1.0]], 0.5, False),
         (np.empty((0, 2)), 1.0, True),
     ],
 )
 def test_scores_are_bounded_by_the_longest_vectors(query, scale, bounded):
-    key = np.array([[1.0, 1.0], [0.0, -12.0]])
+    key = np.array([[[1.0, 1.0], [0.0, -12.0]]])
     keep = np.ones((len(query), 2), bool)
-    query = np.array(query)
+    query = np.array([query])
     for mask in (None, keep):
         assert attention._are_bounded(query, key, mask, scale) == bounded
     assert not attention._are_bounded(query, key, keep * 1.0, scale)
@@ -741,12 +767,12 @@ def test_working_memory_is_a_block_of_rows(backward, is_causal):
     [
         [
             ((4, 3), (5, 2), (5, 2)),
-            r"query and key .*\(4, 3\) and \(5, 2\)",
+            r"^query and key must .*\(4, 3\) and \(5, 2\)$",
         ],
         [((4, 0), (5, 0), (5, 2)), r"d_k ≥ 1.*\(4, 0\) and \(5, 0\)"],
         [
             ((4, 3), (5, 3), (6, 2)),
-            r"key and value .*\(5, 3\) and \(6, 2\)",
+            r"^key and value must .*\(5, 3\) and \(6, 2\)$",
         ],
         [
             ((2, 4, 3), (3, 5, 3), (5, 2)),
