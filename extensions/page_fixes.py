@@ -1,7 +1,8 @@
 """What no setting of Sphinx or its theme mends, above all on the finished pages.
 
 Each fix of the pages says what it looks for. One that finds nothing in the whole book stops
-the build: then the theme has changed, and the fix is wrong or no longer needed.
+the build: then the theme has changed, and the fix is wrong or no longer needed. A page that was
+mended before and not written again is found again.
 """
 
 import re
@@ -54,7 +55,7 @@ FIXES = {
     "a.navbar-brand": put_logo_in_a_landmark,
     "div.citation": make_reference_a_list_item,
     "table.ledger a[href]": link_page_instead_of_file,
-    'div.cell_output a[href^="api.md#"]': link_page_instead_of_file,
+    'div.cell_output a[href*="#attnlib."]': link_page_instead_of_file,
 }
 
 
