@@ -164,7 +164,7 @@ def masked_softmax(
     -----
     Source: chapters 3 and 7.
     """
-    scores, dtype = computing(scores=scores, min_ndim=2)
+    scores, dtype = computing(scores=scores)
     scores = masked_scores(scores, attn_mask, is_causal=is_causal)
     top = scores.max(axis=-1, keepdims=True, initial=-np.inf)
     e = np.exp(scores - np.where(top == -np.inf, 0, top))
@@ -203,7 +203,7 @@ def attention_weights(
     -----
     Source: chapters 3 and 6; Vaswani et al. (2017), equation 1.
     """
-    query, key, dtype = computing(query=query, key=key, min_ndim=2)
+    query, key, dtype = computing(query=query, key=key)
     scores = dot_product_scores(query, key, scale=scale)
     weights = masked_softmax(scores, attn_mask, is_causal=is_causal)
     return weights.astype(dtype, copy=False)

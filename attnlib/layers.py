@@ -233,7 +233,7 @@ def multi_head_attention_vjp(
     -----
     Source: chapter 7.
     """
-    x = floating("x", x, 2)
+    x = floating("x", x)
     q, k, v = _project_to_heads(
         x, heads, w_query=w_query, w_key=w_key, w_value=w_value
     )

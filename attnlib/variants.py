@@ -48,7 +48,7 @@ def inverse_width_weights(
 
     Source: Yang et al. (2022), arXiv 2203.03466.
     """
-    query, key, dtype = computing(query=query, key=key, min_ndim=2)
+    query, key, dtype = computing(query=query, key=key)
     scores = dot_product_scores(query, key, scale=1) / query.shape[-1]
     weights = masked_softmax(scores, attn_mask, is_causal=is_causal)
     return weights.astype(dtype, copy=False)
@@ -85,7 +85,7 @@ def qk_norm_weights(
     Source: Henry et al. (2020), arXiv 2010.04245.
     """
     gain = finite_number("gain", gain, minimum=0)
-    query, key, dtype = computing(query=query, key=key, min_ndim=2)
+    query, key, dtype = computing(query=query, key=key)
     scores = dot_product_scores(unit(query), unit(key), scale=gain)
     weights = masked_softmax(scores, attn_mask, is_causal=is_causal)
     return weights.astype(dtype, copy=False)
@@ -124,7 +124,7 @@ def soft_capped_weights(
     cap = finite_number("cap", cap, minimum=0)
     if cap == 0:
         raise ValueError("cap must be above 0")
-    query, key, dtype = computing(query=query, key=key, min_ndim=2)
+    query, key, dtype = computing(query=query, key=key)
     scores = dot_product_scores(query, key, scale=scale)
     capped = cap * np.tanh(scores / cap)
     weights = masked_softmax(capped, attn_mask, is_causal=is_causal)
@@ -165,7 +165,7 @@ def length_scaled_weights(
     reference = finite_number(
         "reference_length", reference_length, minimum=2
     )
-    query, key, dtype = computing(query=query, key=key, min_ndim=2)
+    query, key, dtype = computing(query=query, key=key)
     scores = dot_product_scores(query, key, scale=scale)
     keys = keys_seen(scores.shape, attn_mask, is_causal)
     longer = scores * (np.log(keys) / math.log(reference))
@@ -204,7 +204,7 @@ def sigmoid_weights(
 
     Source: Ramapuram et al. (2024), arXiv 2409.04431.
     """
-    query, key, dtype = computing(query=query, key=key, min_ndim=2)
+    query, key, dtype = computing(query=query, key=key)
     scores = dot_product_scores(query, key, scale=scale)
     if bias is None:
         bias = -np.log(keys_seen(scores.shape, attn_mask, is_causal))
@@ -247,7 +247,7 @@ def sink_weights(
     token.
     """
     sink = finite_number("sink", sink)
-    query, key, dtype = computing(query=query, key=key, min_ndim=2)
+    query, key, dtype = computing(query=query, key=key)
     scores = dot_product_scores(query, key, scale=scale)
     scores = masked_scores(scores, attn_mask, is_causal=is_causal)
     one_more = np.full(scores.shape[:-1] + (1,), sink, scores.dtype)
