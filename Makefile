@@ -29,11 +29,11 @@ book: $(READY)  ## execute every chapter and build the book, strictly
 	@echo "The book is in _build/html/index.html (make serve opens it on a local port)."
 
 # Two workers of one thread each: BLAS threads of both would wait for one another.
+# The notebooks, which take longest, come first, so that both workers end together.
 test: export OPENBLAS_NUM_THREADS := 1
-test: $(READY)  ## run the tests, then compare every output of every chapter with a new run
-	$(PYTEST) -n 2 --dist loadfile -m "not ($(NEEDS))" tests
-	$(PYTEST) -n 2 --dist loadfile --nbval --nbval-current-env \
-	    --nbval-sanitize-with tests/nbval_sanitize.cfg book/*.ipynb
+test: $(READY)  ## compare every output of every chapter with a new run, and run the tests
+	$(PYTEST) -n 2 --dist loadfile -m "not ($(NEEDS))" --nbval --nbval-current-env \
+	    --nbval-sanitize-with tests/nbval_sanitize.cfg book/*.ipynb tests
 
 lint: $(LINT)  ## check the form of code and notebooks (make format mends most of it)
 	.venv-lint/bin/ruff check

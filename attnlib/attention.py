@@ -461,9 +461,9 @@ def _are_bounded(query, key, mask, scale):
     if mask is not None and mask.dtype != bool:
         return False
     with np.errstate(over="ignore"):  # then it is not bounded
-        lengths = [np.linalg.norm(x, axis=-1) for x in (query, key)]
-    longest_query, longest_key = (float(x.max(initial=0)) for x in lengths)
-    return scale * longest_query * longest_key <= BOUNDED
+        squares = [np.einsum("...i,...i", x, x) for x in (query, key)]
+    longest_query, longest_key = (x.max(initial=0) ** 0.5 for x in squares)
+    return bool(scale * longest_query * longest_key <= BOUNDED)
 
 
 def _largest(x):
