@@ -44,7 +44,7 @@ LENGTHS = (512, 2048, 8192)
 FORWARD = {512: 1.40, 2048: 1.35, 8192: 1.45}
 BACKWARD = {"float32": 0.95, "float64": 0.75}
 MEMORY = {512: None, 2048: 1 / 60, 8192: 1 / 200}
-ROUNDS = {512: 21, 2048: 9, 8192: 5}
+ROUNDS = {512: 15, 2048: 7, 8192: 3}
 START, END = "<!-- make bench writes from here -->\n", "<!-- to here -->\n"
 
 
