@@ -81,7 +81,7 @@ dev: $(DEV)  ## let git run make lint before each commit
 	$(BIN)/pre-commit install
 
 clean:  ## remove what was built (rm -rf .venv* removes the environments)
-	rm -rf _build .pytest_cache .hypothesis .ruff_cache
+	rm -rf _build .pytest_cache .hypothesis .ruff_cache mutants
 
 # pip's arguments; then the mark that says: installed completely, for the book in this folder.
 define install
