@@ -49,7 +49,32 @@ def link_page_instead_of_file(link):
     link["href"] = re.sub(r"\.(ipynb|md)#", ".html#", link["href"])
 
 
+def fold_with_details(box):
+    # A box that folds without a script; its title opens it, and leads nowhere else.
+    title = box.select_one(":scope > .admonition-title")
+    box.name, title.name = "details", "summary"
+    for link in title.select("a"):
+        link.unwrap()
+
+
+def drop_with_details(menu):
+    button = menu.select_one(":scope > button")
+    menu.name, button.name = "details", "summary"
+    button.attrs = {
+        "class": button["class"],
+        "aria-label": button["aria-label"],
+        "title": button["aria-label"],
+    }
+
+
+def leave_hint_to_browser(element):
+    del element["data-bs-toggle"]
+
+
 FIXES = {
+    'div.dropdown:has(> button[data-bs-toggle="dropdown"])': drop_with_details,
+    '[data-bs-toggle="tooltip"]': leave_hint_to_browser,
+    "div.admonition.dropdown": fold_with_details,
     "button.search-button-field": name_search_button_by_its_text,
     "button.theme-switch-button i": leave_name_to_theme_switch,
     "a.navbar-brand": put_logo_in_a_landmark,

@@ -1,0 +1,188 @@
+"""Pages that open at once: one style sheet with the rules in use, small fonts, scripts that wait.
+
+Runs on the finished pages, after page_fixes. What a pass looks for and does not find stops the
+build: then the theme has changed, and the pass is wrong or no longer needed.
+"""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from hashlib import sha256
+from pathlib import Path
+
+from bs4 import BeautifulSoup
+from fontTools import subset
+from sphinx.errors import ExtensionError
+
+HERE = Path(__file__).parent
+KATEX = HERE.parent / "node_modules" / "katex" / "dist"
+SHEET, NOSCRIPT = "_static/styles/book.css", "_static/styles/noscript.css"
+
+# search.html alone has the search.
+SEARCH_SCRIPTS = ("doctools.js", "searchtools.js", "language_data.js", "searchindex.js")
+# Scripts of the theme and of extensions that nothing in this book needs.
+UNUSED_SCRIPTS = (
+    "bootstrap.js",  # drops menus, which page_fixes makes <details>, and draws tooltips
+    "fontawesome.js",  # draws the icons that the theme's own font has already
+    "design-tabs.js",  # sphinx-design's tabs
+    "togglebutton.js",  # folds boxes, which page_fixes makes <details>
+    "sphinx_highlight.js",
+    *SEARCH_SCRIPTS,
+)
+UNUSED_INLINE = ("toggleHint", "togglebuttonSelector", "toggleOpenOnPrint")
+
+
+def address(element) -> str:
+    return (element.get("src") or element.get("href") or "").split("?")[0]
+
+
+def sheets_of(page: Path, soup) -> list[Path]:
+    """The style sheets that a page asks for and this module did not write."""
+    links = soup.select('link[rel="stylesheet"]')
+    paths = [(page.parent / address(link)).resolve() for link in links]
+    return [path for path in paths if path.name not in (Path(SHEET).name, Path(NOSCRIPT).name)]
+
+
+def thin_scripts(soup, is_search: bool) -> None:
+    for script in soup.select("script"):
+        name = address(script).rpartition("/")[2]
+        inline = any(word in script.text for word in UNUSED_INLINE)
+        needed = is_search and name in SEARCH_SCRIPTS
+        if inline or (name in UNUSED_SCRIPTS and not needed):
+            script.extract()
+        elif name:
+            script["defer"] = ""
+        elif "DOCUMENTATION_OPTIONS." in script.text:
+            script["type"] = "module"  # waits, in its order, for the script that it adds to
+    for link in soup.select('link[rel="preload"]'):
+        link.extract()
+
+
+def size_images(page: Path, soup) -> None:
+    """Reserve each picture's place, and load what is not seen at once later."""
+    for number, image in enumerate(soup.select(".bd-article img[src]")):
+        path = (page.parent / image["src"]).resolve()
+        if path.suffix == ".png" and path.is_file():
+            # A PNG's first chunk: width and height as big-endian integers.
+            head = path.read_bytes()[16:24]
+            image["width"] = int.from_bytes(head[:4], "big")
+            image["height"] = int.from_bytes(head[4:], "big")
+        if number:
+            image["loading"] = "lazy"
+        image["decoding"] = "async"
+
+
+def bundle(out: Path, sheets: list[Path]) -> None:
+    """Write the two style sheets of all pages, and the fonts that they name."""
+    node = shutil.which("node", path=Path(sys.executable).parent) or "node"
+    done = subprocess.run(
+        [node, HERE / "bundle_css.mjs", out, *sheets],
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+    )
+    if done.returncode:
+        raise ExtensionError(f"light_pages: {done.stderr.strip()}")
+    made = json.loads(done.stdout)
+    css = made["css"]
+    if not made["noscript"].count("--pst-color-text-base"):
+        raise ExtensionError("light_pages: the theme's colours were not found")
+    # What formulas are made of; what the icons' style rules show.
+    letters = {
+        letter
+        for page in out.rglob("*.html")
+        for formula in re.findall(
+            r'class="katex-html".*?(?=<span class="katex"|</p>|</div>)',
+            page.read_text(encoding="utf-8"),
+            re.S,
+        )
+        for letter in BeautifulSoup(formula, "html.parser").text
+    }
+    icons = {chr(int(code, 16)) for code in re.findall(r'"\\(f[0-9a-f]{3})"', css)}
+    if not letters or not icons:
+        raise ExtensionError("light_pages: no formula or no icon was found")
+    folder = out / SHEET
+    for url in sorted(set(re.findall(r"url\(([^)]*\.woff2)\)", css))):
+        source = (folder.parent / url).resolve()
+        if url.startswith("fonts/"):
+            source = KATEX / url
+        target = folder.parent / "fonts" / source.name
+        target.parent.mkdir(exist_ok=True)
+        shrink(source, target, icons if "fa-" in source.name else letters)
+        css = css.replace(url, f"fonts/{target.name}")
+    folder.write_text(css, encoding="utf-8")
+    (out / NOSCRIPT).write_text(made["noscript"], encoding="utf-8")
+
+
+def shrink(source: Path, target: Path, letters: set[str]) -> None:
+    """A copy of a font that has these letters only."""
+    options = subset.Options(flavor="woff2", layout_features=[], hinting=False)
+    font = subset.load_font(source, options)
+    maker = subset.Subsetter(options)
+    maker.populate(unicodes=map(ord, letters))
+    maker.subset(font)
+    subset.save_font(font, target, options)
+
+
+def drop_unnamed(out: Path) -> None:
+    """Delete the static files that no page and no style sheet of ours asks for."""
+    named = {(out / SHEET).resolve(), (out / NOSCRIPT).resolve()}
+    for page in pages_of(out):
+        soup = BeautifulSoup(page.read_text(encoding="utf-8"), "html.parser")
+        for element in soup.select("[src], [href]"):
+            named.add((page.parent / address(element)).resolve())
+    css = (out / SHEET).read_text(encoding="utf-8")
+    for url in re.findall(r"url\([\"']?([^)\"']+)", css):
+        named.add((out / SHEET).parent.joinpath(url).resolve())
+    for path in sorted((out / "_static").rglob("*"), reverse=True):
+        if path.is_dir():
+            if not any(path.iterdir()):
+                path.rmdir()
+        elif path.resolve() not in named:
+            path.unlink()
+
+
+def pages_of(out: Path) -> list[Path]:
+    return sorted(page for page in out.rglob("*.html") if "_static" not in page.parts)
+
+
+def lighten(app, exception):
+    if exception or app.builder.name != "html":
+        return
+    out = Path(app.outdir)
+    fresh, sheets = {}, []
+    for page in pages_of(out):
+        soup = BeautifulSoup(page.read_text(encoding="utf-8"), "html.parser")
+        if own := sheets_of(page, soup):
+            fresh[page] = soup
+            sheets += [sheet for sheet in own if sheet not in sheets]
+    if not fresh:
+        return
+    for page, soup in fresh.items():
+        thin_scripts(soup, is_search=page.name == "search.html")
+        size_images(page, soup)
+        page.write_text(str(soup), encoding="utf-8")
+    for name in UNUSED_SCRIPTS:
+        for script in (out / "_static").rglob(name):
+            if name not in SEARCH_SCRIPTS:
+                script.unlink()  # its words are no reason to keep a rule
+    bundle(out, [KATEX / "katex.min.css", *sheets])
+    digest = sha256((out / SHEET).read_bytes()).hexdigest()[:8]
+    for page, soup in fresh.items():
+        root = soup.html["data-content_root"]
+        first, *others = soup.select('link[rel="stylesheet"]')
+        for link in others:
+            link.extract()
+        first.attrs = {"rel": "stylesheet", "href": f"{root}{SHEET}?{digest}"}
+        soup.head.noscript.append(
+            soup.new_tag("link", rel="stylesheet", href=f"{root}{NOSCRIPT}?{digest}")
+        )
+        page.write_text(str(soup), encoding="utf-8")
+    drop_unnamed(out)
+
+
+def setup(app):
+    app.connect("build-finished", lighten, priority=900)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
