@@ -171,7 +171,7 @@ def check(
 def _close(value, equals, tol):
     if isinstance(equals, bool | np.bool_):  # numpy's cannot be subtracted
         return value == equals
-    # What is left symbolic equals no number: its comparison is no truth value.
+    # A comparison that stays symbolic is no truth value: not close.
     return value == equals or (abs(value - equals) <= tol) in (True,)
 
 
