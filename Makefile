@@ -9,6 +9,7 @@ READY_TO_CHECK := .venv/requirements-check.txt.installed
 DEV := .venv/dev.installed
 LINT := .venv-lint/ruff.installed
 OLDEST := .venv-oldest/uv.installed
+NODE_MODULES := node_modules/.package-lock.json
 PYTEST := $(BIN)/python -m pytest
 # What only make check installs.
 NEEDS := needs_torch or needs_browser or needs_repo2docker or needs_dask or needs_model
@@ -24,7 +25,7 @@ $(shell grep -LsxF "$(CURDIR)" .venv*/*.installed | xargs rm -f)
 help:  ## show this list
 	@sed -n 's/^\([a-z]*\):.*##/make \1 -/p' Makefile
 
-book: $(READY)  ## execute every chapter and build the book, strictly
+book: $(READY) $(NODE_MODULES)  ## execute every chapter and build the book, strictly
 	$(BIN)/jupyter-book build . -W --keep-going -n
 	@echo "The book is in _build/html/index.html (make serve opens it on a local port)."
 
@@ -65,7 +66,7 @@ oldest: $(OLDEST)  ## run attnlib's own tests with the oldest versions that it a
 	    --resolution lowest-direct -r pyproject.toml --extra test -e .
 	.venv-oldest/bin/python -m pytest -n 2 --dist loadfile $(BOOK_TESTS:%=--ignore=%) tests
 
-links: $(READY)  ## ask every link in the book whether it still leads somewhere
+links: $(READY) $(NODE_MODULES)  ## ask every link in the book whether it still leads somewhere
 	$(BIN)/jupyter-book build . --builder linkcheck
 
 serve: book  ## read the book on http://127.0.0.1:8000 (PORT=...)
@@ -92,6 +93,11 @@ endef
 
 $(READY): requirements.txt constraints.txt pyproject.toml
 	$(call install,-r requirements.txt)
+
+# npm is the one that came with the environment.
+$(NODE_MODULES): package.json package-lock.json $(READY)
+	@PATH="$(CURDIR)/$(BIN):$$PATH" npm ci --silent || { echo "KaTeX and PurgeCSS were not installed: check the network, then run this again" >&2; exit 1; }
+	@touch $@
 
 $(READY_TO_CHECK): requirements-check.txt $(READY)
 	$(call install,-r requirements-check.txt)

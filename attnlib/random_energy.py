@@ -28,20 +28,33 @@ rule converges exponentially.
 For 1 ≤ n ≤ 10⁹ and 0 ≤ σ ≤ 100 the relative error is below 1e-10 (E ‖J‖²:
 1e-9); outside, ValueError.
 
+As σ → ∞ at fixed n ≥ 2, one pair of near equal leaders is all that is left:
+with p₀ = `lead_density_at_zero`, σ E Tr J rises to p₀, so that
+E Tr J < p₀/σ at every σ > 0, and σ E ‖J‖² → p₀/3.
+
 As n → ∞ at fixed m = σ_c/σ < 1, σ_c = √(2 ln n), the row freezes: the
-weights follow the Poisson-Dirichlet law PD(m, 0), and the corrections fall
-only like ln ln n / ln n.
+law of its weights tends to the Poisson-Dirichlet law PD(m, 0), and the
+corrections fall only like ln ln n / ln n.
 
 References
 ----------
-The integrals are derived in chapters 8 and 9. The model and its transition
-at σ_c: Derrida, Phys. Rev. B 24, 2613 (1981). Its frozen weights: Bouchaud
-and Mézard, J. Phys. A 30, 7997 (1997). The law PD(m, 0): Pitman and Yor,
-Ann. Probab. 25, 855 (1997).
+The integrals and the limits at fixed n are derived in chapters 8 and 9. The
+model and its transition at σ_c: Derrida, Phys. Rev. B 24, 2613 (1981). Its
+frozen weights: Ruelle, Commun. Math. Phys. 108, 225 (1987), and Bovier,
+Kurkova and Löwe, Ann. Probab. 30, 605 (2002); by physicists' means,
+Bouchaud and Mézard, J. Phys. A 30, 7997 (1997). The law PD(m, 0): Pitman
+and Yor, Ann. Probab. 25, 855 (1997).
 """
 
 import numpy as np
-from scipy.special import gamma, gammainc, ndtr, ndtri_exp, zetac
+from scipy.special import (
+    gamma,
+    gammainc,
+    log_ndtr,
+    ndtr,
+    ndtri_exp,
+    zetac,
+)
 
 from attnlib._validate import finite_number, positive_integer
 
@@ -199,6 +212,42 @@ def expected_entropy(n: int, sigma: float) -> float:
     return n * float(np.trapezoid(surprise * rivals, x))
 
 
+def lead_density_at_zero(n: int) -> float:
+    """p₀ = n (n-1) ∫ Φ'(x)² Φ(x)^(n-2) dx, the density of a tie at the top.
+
+    For n independent standard normal numbers it is the density at 0 of the
+    lead of the largest over the second, and also the mean of the largest.
+    0 at n = 1, 1/√π at n = 2, below √(2 ln n) and close to it for large n.
+
+    Parameters
+    ----------
+    n : int from 1 to 10⁹
+        How many numbers.
+
+    Returns
+    -------
+    float
+        To a relative error below 1e-10.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If ``n`` is no integer from 1 to 10⁹.
+
+    Notes
+    -----
+    σ E Tr J = E Σ a_i z_i for logits σ z_i, by parts, and this rises to
+    E max z. As Φ'' = -x Φ', E max z = n ∫ x Φ' Φ^(n-1) is p₀, once more by
+    parts. Source: chapter 8, equation (fixed-n).
+    """
+    n = _checked_count(n)
+    # Φ'² < e^{-80} at both ends, and n² Φ'² < e^{-58} at the upper one.
+    step = STEP / 8
+    x = np.arange(-9, 10, step)
+    pair = np.exp(-x * x + (n - 2) * log_ndtr(x)) / (2 * np.pi)
+    return n * (n - 1) * float(np.trapezoid(pair, x))
+
+
 def frozen_jacobian_trace(m: float) -> float:
     """lim E Tr J = m.
 
@@ -292,11 +341,16 @@ def frozen_squared_jacobian_norm(m: float) -> float:
     return m * (1 - m) / 3
 
 
-def _checked(n, sigma):
+def _checked_count(n):
     n = positive_integer("n", n)
-    sigma = finite_number("sigma", sigma, 0)
     if n > LARGEST_N:
         raise ValueError(f"n must be at most {LARGEST_N}, got {n}")
+    return n
+
+
+def _checked(n, sigma):
+    n = _checked_count(n)
+    sigma = finite_number("sigma", sigma, 0)
     if sigma > LARGEST_SIGMA:
         raise ValueError(
             f"sigma must be at most {LARGEST_SIGMA}, got {sigma}"

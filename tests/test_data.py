@@ -16,16 +16,54 @@ from attnlib.book import (
     minilm_heads,
     running_example,
     training_runs,
+    wrong_constants,
 )
 
 DATA = ROOT / "book" / "data"
 FILES = sorted(path.stem for path in DATA.glob("*.npz"))
-OF_THE_MODEL = ["running_example", "trained_heads"]
+OF_THE_MODEL = ["running_example", "trained_heads", "wrong_constants"]
 
 
 @pytest.fixture(scope="module")
 def heads():
     return minilm_heads()
+
+
+EMBEDDED = ["word", "position", "token_type"]
+PROJECTED = ["query", "key", "value"]
+QUERY = "encoder.layer.{}.attention.self.query"
+
+
+def small_model(layers):
+    """Two heads of three columns, random weights."""
+    from minilm import Model
+
+    rng = np.random.default_rng(0)
+    attention, block = "encoder.layer.{}.attention.", "encoder.layer.{}."
+    shapes = {
+        **{f"embeddings.{x}_embeddings": (9, 6) for x in EMBEDDED},
+        "embeddings.LayerNorm": (6,),
+    }
+    for layer in range(layers):
+        of_layer = {
+            **{f"{attention}self.{x}": (6, 6) for x in PROJECTED},
+            f"{attention}output.dense": (6, 6),
+            f"{attention}output.LayerNorm": (6,),
+            f"{block}intermediate.dense": (12, 6),
+            f"{block}output.dense": (6, 12),
+            f"{block}output.LayerNorm": (6,),
+        }
+        shapes |= {k.format(layer): shape for k, shape in of_layer.items()}
+    weights = {}
+    for name, shape in shapes.items():
+        weights[f"{name}.weight"] = rng.normal(size=shape)
+        weights[f"{name}.bias"] = rng.normal(size=shape[0])
+    config = {
+        "num_hidden_layers": layers,
+        "num_attention_heads": 2,
+        "layer_norm_eps": 1e-12,
+    }
+    return Model(config=config, vocabulary={}, weights=weights)
 
 
 def section(name):
@@ -93,6 +131,7 @@ def test_arrays_are_read_as_they_are_stored(monkeypatch, tmp_path):
         ("running_example", lambda: vars(running_example())),
         ("trained_heads", lambda: vars(minilm_heads())),
         ("training_runs", training_runs),
+        ("wrong_constants", wrong_constants),
     ],
 )
 def test_each_loader_gives_its_own_file(name, load):
@@ -244,6 +283,65 @@ def test_layers_and_heads_all_differ(heads):
         assert len(np.unique(array.reshape(72, -1), axis=0)) == 72
 
 
+def test_the_wrong_constants_are_those_of_the_readme():
+    stored = wrong_constants()
+    named = re.findall(
+        r"^\| `([^`]+)` \| [^(|]+ \|$", section("wrong_constants"), re.M
+    )
+    assert list(dict.fromkeys(stored["constant"])) == named
+
+
+def test_each_wrong_constant_stands_once_in_all_layers_and_in_each():
+    stored = wrong_constants()
+    places = list(zip(stored["constant"], stored["layer"], strict=True))
+    names = set(stored["constant"]) - {"1/√32"}
+    assert len(names) == 8
+    assert sorted(places) == sorted(
+        [("1/√32", -1), *((n, k) for n in names for k in range(-1, 6))]
+    )
+
+
+@pytest.mark.parametrize(
+    "name, constant",
+    [
+        ("1/√32", 32**-0.5),
+        ("0", 0),
+        ("1/√384", 384**-0.5),
+        ("1/32", 1 / 32),
+        ("1/√72", 72**-0.5),
+        ("1/√28", 28**-0.5),
+        ("1", 1),
+        ("√32", 32**0.5),
+    ],
+)
+def test_a_ratio_is_the_named_constant_over_the_right_one(name, constant):
+    stored = wrong_constants()
+    rows = stored["constant"] == name
+    for ratio in ("ratio", "bias_ratio"):
+        assert_allclose(stored[ratio][rows], constant * 32**0.5, rtol=5e-6)
+
+
+def test_numbers_of_the_wrong_constants_fit_one_another():
+    stored = wrong_constants()
+    right = stored["constant"] == "1/√32"
+    for name in ("cosine_mean", "cosine_min", "rank_correlation"):
+        assert stored[name][right] == 1
+        assert np.all(stored[name][~right] < 1)
+        # 32 = 2^5 is both a point of the curve and √32 over 1/√32.
+        row = (stored["constant"] == "√32") & (stored["layer"] == -1)
+        assert stored[f"curve_{name}"][-1] == stored[name][row]
+        assert stored[f"curve_{name}"][5] == 1
+    assert np.all(stored["cosine_min"] <= stored["cosine_mean"])
+    assert_array_equal(stored["curve_ratio"], 2.0 ** np.arange(-5, 6))
+    similarity = stored["similarity"]
+    assert_array_equal(similarity, similarity.T)
+    assert_array_equal(np.diag(similarity), np.ones(40))
+    nearest = np.argmax(similarity - 2 * np.eye(40), axis=1)
+    assert np.mean(nearest == np.arange(40) ^ 1) == pytest.approx(
+        stored["partner_nearest"][right].item()
+    )
+
+
 # --- the scripts -------------------------------------------------------------------------
 
 
@@ -253,7 +351,7 @@ def test_the_script_makes_the_same_bytes(name, tmp_path):
     made = tmp_path / "made.npz"
     script = ROOT / "scripts" / f"make_{name}.py"
     subprocess.run(
-        [sys.executable, script, "--output", made], check=True, timeout=300
+        [sys.executable, script, "--output", made], check=True, timeout=900
     )
     assert made.read_bytes() == (DATA / f"{name}.npz").read_bytes()
 
@@ -290,6 +388,74 @@ def test_the_script_stops_at_other_similarities(maker):
 
 def test_the_script_is_about_the_stored_sentences(maker, heads):
     assert maker.SENTENCES == list(heads.sentences)
+
+
+@pytest.fixture
+def changer(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    import make_wrong_constants
+
+    return make_wrong_constants
+
+
+def test_the_other_script_is_about_its_stored_sentences(changer):
+    stored = wrong_constants()
+    groups = changer.SENTENCES.items()
+    assert [text for _, group in groups for text in group] == list(
+        stored["sentences"]
+    )
+    assert [sense for sense, group in groups for _ in group] == list(
+        stored["sense"]
+    )
+    assert len(set(stored["sentences"])) == 40
+
+
+def test_a_constant_is_changed_in_its_layer_alone(changer):
+    """Queries are c times the old ones, or only their bias; what comes before is as it was."""
+    model = small_model(layers=3)
+    ids = np.arange(5)
+    _, right, keys = model.forward(ids)
+    bias = model.weights[QUERY.format(1) + ".bias"].reshape(2, 1, 3)
+    for weight_ratio, bias_ratio in [(4.0, 4.0), (1.0, 3.0), (0.0, 0.0)]:
+        wrong = changer.with_ratios(model, weight_ratio, bias_ratio, [1])
+        output, queries, same_keys = wrong.forward(ids)
+        assert_array_equal(queries[0], right[0])
+        assert_array_equal(same_keys[:2], keys[:2])
+        expected = weight_ratio * (right[1] - bias) + bias_ratio * bias
+        assert_allclose(queries[1], expected, rtol=1e-12, atol=1e-14)
+        assert np.abs(queries[2] - right[2]).max() > 1e-3
+        assert np.abs(same_keys[2] - keys[2]).max() > 1e-3
+    assert_array_equal(model.forward(ids)[1], right)
+
+
+def test_what_is_compared_is_what_the_columns_say(changer):
+    """Four vectors in the plane, partners near one another; then one of them turns."""
+    angles = np.radians([0, 10, 90, 103])
+    right = np.stack([np.cos(angles), np.sin(angles)], axis=-1)
+    same = changer.compared(right, right)
+    assert list(same) == [
+        "cosine_mean",
+        "cosine_min",
+        "rank_correlation",
+        "partner_nearest",
+    ]
+    assert_allclose(list(same.values()), 1)
+    angles[1] = np.radians(70)
+    wrong = np.stack([np.cos(angles), np.sin(angles)], axis=-1)
+    turned = changer.compared(wrong, right)
+    # The second has moved by 60 degrees. The six pairs by rising angle: first
+    # 1 4 6 3 5 2, then 4 5 6 2 3 1; squared differences add up to 16.
+    assert_allclose(
+        list(turned.values()), [0.875, 0.5, 1 - 6 * 16 / (6 * 35), 0.75]
+    )
+
+
+def test_numbers_are_stored_to_six_digits(changer):
+    assert_array_equal(
+        changer.rounded(np.array([1 / 3, 1e6 / 7, -2.0, 0.0])),
+        [0.333333, 142857.0, -2.0, 0.0],
+    )
+    assert changer.rounded(np.array([10**7 + 1])) == 10**7 + 1
 
 
 def test_the_model_is_asked_for_by_name_when_it_is_absent(

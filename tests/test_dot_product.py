@@ -16,6 +16,7 @@ from attnlib import (
     dot_product_excess_kurtosis,
     dot_product_variance,
 )
+from attnlib.dot_product import match_probability, row_variance_moments
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -269,6 +270,202 @@ def test_moments_take_lists_and_integers():
 @EVERY_WIDTH
 def test_kurtosis_of_gaussian_entries(d):
     assert dot_product_excess_kurtosis(d) == pytest.approx(6 / d, rel=1e-15)
+
+
+# --- the row -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mean", [0.0, 1.5])
+@pytest.mark.parametrize("d", [1, 2, 4])
+def test_moments_of_the_row_variance_equal_gauss_hermite_quadrature(
+    d, mean
+):
+    """Five nodes an axis integrate the fourth-degree polynomials exactly."""
+    (mean_q, cov_q), (_, cov_k) = law(d, 1, mean), law(d, 2, 0)
+    nodes, chances = np.polynomial.hermite_e.hermegauss(5)
+    grid = np.array(list(itertools.product(nodes, repeat=d)))
+    chance = np.prod(list(itertools.product(chances, repeat=d)), axis=1)
+    chance /= chance.sum()
+    q = mean_q + grid @ np.linalg.cholesky(cov_q).T
+    in_row = np.einsum("ic,cd,id->i", q, cov_k, q)
+    exact = chance @ in_row
+    spread = chance @ (in_row - exact) ** 2
+    found = row_variance_moments(mean_q, cov_q, cov_k)
+    assert_allclose(found, (exact, spread), rtol=1e-12)
+    assert all(isinstance(number, float) for number in found)
+    zero = np.zeros(d)
+    assert found[0] == pytest.approx(
+        dot_product_variance(mean_q, cov_q, zero, cov_k), rel=1e-14
+    )
+
+
+def test_the_spread_of_real_rows_has_these_moments():
+    """Keys with a mean of their own: it moves the row, not its variance."""
+    d, keys, rows = 6, 40, 20_000
+    (mean_q, cov_q), (mean_k, cov_k) = law(d, 3, 0.7), law(d, 4, 2.0)
+    rng = np.random.default_rng(5)
+    q = rng.multivariate_normal(mean_q, cov_q, rows)
+    k = rng.multivariate_normal(mean_k, cov_k, (rows, keys))
+    in_row = np.einsum("ijc,ic->ij", k, q).var(axis=1, ddof=1)
+    mean, variance = row_variance_moments(mean_q, cov_q, cov_k)
+    # A sample variance of normal scores adds 2 σ⁴(q)/(keys - 1).
+    variance += 2 / (keys - 1) * (variance + mean**2)
+    error = in_row.std() / np.sqrt(rows)
+    assert error < 0.02 * mean and abs(in_row.mean() - mean) < 5 * error
+    square = (in_row - mean) ** 2
+    error = square.std() / np.sqrt(rows)
+    assert error < 0.05 * variance
+    assert abs(square.mean() - variance) < 5 * error
+
+
+@pytest.mark.parametrize("d", [1, 8, 512])
+def test_white_rows_vary_by_two_over_d_and_that_is_the_kurtosis(d):
+    """q·k is normal given q, so its excess kurtosis is 3 Var σ² / (E σ²)²."""
+    one = np.eye(d)
+    mean, variance = row_variance_moments(np.zeros(d), one, one)
+    assert (mean, variance) == (d, 2 * d)
+    assert 3 * variance / mean**2 == pytest.approx(
+        dot_product_excess_kurtosis(d), rel=1e-14
+    )
+
+
+@pytest.mark.parametrize(
+    "shapes",
+    [
+        ((3,), (3, 3), (2, 2)),
+        ((3,), (2, 2), (3, 3)),
+        ((2,), (3, 3), (3, 3)),
+        ((1, 3), (3, 3), (3, 3)),
+        ((3,), (3, 2), (3, 3)),
+    ],
+)
+def test_moments_of_the_row_fit_together(shapes):
+    message = (
+        "query_mean must be (d,) and query_cov, key_cov (d, d) with one d, "
+        f"got {shapes[0]} and {shapes[1]}, {shapes[2]}"
+    )
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        row_variance_moments(*(np.zeros(s) for s in shapes))
+
+
+@pytest.mark.parametrize("index", range(3))
+def test_moments_of_the_row_are_real_numbers_with_axes(index):
+    names = ("query_mean", "query_cov", "key_cov")
+    good = [np.zeros(2), np.eye(2), np.eye(2)]
+    for bad, error in (
+        (1j * good[index], TypeError),
+        (good[index][0], ValueError),
+    ):
+        with pytest.raises(
+            error, match=f"^{names[index]} (must hold|needs)"
+        ):
+            row_variance_moments(*good[:index], bad, *good[index + 1 :])
+
+
+# --- the match -----------------------------------------------------------------------
+
+
+def exact_match_probability(d, n, rho):
+    """The integral in 25 digits, by Gauss and Legendre."""
+    size = match_probability(d, n, rho)  # mpmath's error is absolute
+    with mpmath.workdps(25):
+        lead = mpmath.mpf(rho) * mpmath.sqrt(d)
+        width = mpmath.sqrt(1 - mpmath.mpf(rho) ** 2)
+
+        def integrand(z):
+            beyond = mpmath.ncdf(-lead - width * z)
+            return mpmath.npdf(z) * (1 - beyond) ** (n - 1) / size
+
+        ends = list(range(-14, 40, 2))
+        return size * mpmath.quad(
+            integrand, ends, method="gauss-legendre", maxdegree=5
+        )
+
+
+@pytest.mark.parametrize(
+    "d, n, rho",
+    [
+        (3, 10**9, 0),
+        (16, 16, 0.3),
+        (64, 256, 0.3),
+        (256, 4096, 0.3),
+        (4096, 2, 0.01),
+        (1, 10**9, 0.9),
+        (1, 10**9, 0.99),
+        (4, 256, 1),
+    ],
+)
+def test_match_probability_equals_the_integral_in_25_digits(d, n, rho):
+    exact = exact_match_probability(d, n, rho)
+    assert abs(match_probability(d, n, rho) / exact - 1) < 1e-10
+
+
+@pytest.mark.parametrize("n", [1, 2, 16, 4096, 10**9])
+def test_a_key_like_any_other_wins_one_row_in_n(n):
+    for d in (1, 10**6):
+        found = match_probability(d, n, 0)
+        assert isinstance(found, float)
+        assert found == pytest.approx(1 / n, rel=1e-11)
+
+
+def test_two_keys_and_a_copy_are_known_in_closed_form():
+    for d, rho in ((1, 0.2), (9, 0.5), (64, 0.3)):
+        normal = mpmath.ncdf(rho * np.sqrt(d) / np.sqrt(2 - rho**2))
+        assert match_probability(d, 2, rho) == pytest.approx(
+            float(normal), rel=1e-13
+        )
+        copy = float(mpmath.ncdf(np.sqrt(d))) ** 99
+        assert match_probability(d, 100, 1) == pytest.approx(
+            copy, rel=1e-13
+        )
+
+
+@pytest.mark.parametrize("d, n", [(16, 256), (64, 256), (128, 32)])
+def test_match_probability_lies_within_four_standard_errors(d, n):
+    """Drawn as vectors, with their scores and no shortcut."""
+    rows, rho = 2000, 0.3
+    rng = np.random.default_rng(d)
+    won = 0
+    for _ in range(rows):
+        q = rng.normal(size=d)
+        q *= np.sqrt(d) / np.linalg.norm(q)
+        k = rng.normal(size=(n, d))
+        k[3] = rho * q + np.sqrt(1 - rho**2) * k[3]
+        won += np.argmax(k @ q) == 3
+    exact = match_probability(d, n, rho)
+    error = np.sqrt(exact * (1 - exact) / rows)
+    assert error < 0.012 and abs(won / rows - exact) < 4 * error
+
+
+def test_the_threshold_is_sharp_for_many_keys_only():
+    """At ρ√d = c √(2 ln n): to 0, ½ and 1, and slowly."""
+    wide, rho = 10**6, 0.01
+    for c, limit in ((0.7, 0), (1, 0.5), (1.4, 1)):
+        off = []
+        for n in (16, 4096, 10**9):
+            d = round((c / rho) ** 2 * 2 * np.log(n))
+            assert d < wide
+            off.append(abs(match_probability(d, n, rho) - limit))
+        assert off[0] > off[1] > off[2], c
+    assert match_probability(wide, 10**9, rho) > 0.99
+
+
+@pytest.mark.parametrize(
+    "name, error, value",
+    [
+        *[(x, TypeError, 2.0) for x in ("d", "n")],
+        *[(x, ValueError, 0) for x in ("d", "n")],
+        ("n", ValueError, 10**9 + 1),
+        ("rho", ValueError, -0.1),
+        ("rho", ValueError, 1.1),
+        ("rho", ValueError, np.nan),
+        ("rho", TypeError, "0.3"),
+    ],
+)
+def test_bad_input_of_the_match_is_named(name, error, value):
+    good = {"d": 4, "n": 4, "rho": 0.3}
+    with pytest.raises(error, match=f"^{name} must be"):
+        match_probability(**{**good, name: value})
 
 
 # --- errors --------------------------------------------------------------------------

@@ -386,6 +386,7 @@ def test_check_shows_one_stable_line(
         (False, {"equals": np.bool_(True)}, "True"),
         (1.0, {"equals": 1.0 + 1e-12}, "1.000000000001"),
         (sympy.Rational(1, 2), {"equals": sympy.Rational(1, 3)}, "1/3"),
+        (sympy.Symbol("x"), {"equals": 0}, "0"),
         (float("nan"), {"equals": 1.0}, "1.0"),
         (float("nan"), {"above": 0.0}, "0.0"),
         (float("nan"), {"below": 1.0}, "1.0"),

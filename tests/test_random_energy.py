@@ -21,6 +21,7 @@ from attnlib.random_energy import (
     frozen_jacobian_trace,
     frozen_max_weight,
     frozen_squared_jacobian_norm,
+    lead_density_at_zero,
 )
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -464,6 +465,131 @@ def test_norm_at_many_equal_and_at_many_frozen_logits():
         for n in (10**3, 10**6, 10**9)
     ]
     assert gap == sorted(gap, reverse=True) and gap[-1] < 0.05
+
+
+# --- a tie at the top ----------------------------------------------------------------
+
+# (n, E of the largest of n): n ∫ x Φ'(x) Φ(x)^{n-1} dx by mpmath.quad at 30 digits.
+LARGEST = [
+    (2, 0.56418958354775628695),
+    (3, 0.84628437532163443042),
+    (5, 1.1629644736405196128),
+    (64, 2.343733465079439946),
+    (128, 2.5945973685994666831),
+    (1024, 3.2482396013754123419),
+    (10**6, 4.8628974861964627212),
+    (10**9, 6.0876845844459586505),
+]
+
+
+@pytest.mark.parametrize("n, exact", LARGEST)
+def test_density_of_a_tie_is_the_mean_of_the_largest(n, exact):
+    assert lead_density_at_zero(n) == pytest.approx(
+        exact, rel=ACCURACY, abs=0
+    )
+
+
+@pytest.mark.parametrize("n", [2, 64, 10**9])
+def test_density_of_a_tie_in_many_digits(n):
+    mp = mpmath.mp
+    with mp.workdps(20):
+
+        def integrand(x):
+            below = mp.log1p(-mp.erfc(x / mp.sqrt(2)) / 2)
+            return n * (n - 1) * mp.npdf(x) ** 2 * mp.exp((n - 2) * below)
+
+        top = mp.sqrt(2 * mp.log(n))
+        cuts = [
+            -10,
+            -4,
+            0,
+            top / 2,
+            top - 1,
+            top,
+            top + 1,
+            top + 4,
+            top + 9,
+        ]
+        exact = mp.quad(integrand, cuts)
+    assert lead_density_at_zero(n) == pytest.approx(
+        float(exact), rel=ACCURACY, abs=0
+    )
+
+
+def test_density_of_a_tie_known_by_name():
+    assert lead_density_at_zero(1) == 0
+    by_name = [
+        1,
+        3 / 2,
+        6 / np.pi * np.arctan(np.sqrt(2)),
+        5 / 4 + 15 / (2 * np.pi) * np.arcsin(1 / 3),
+    ]
+    computed = [lead_density_at_zero(n) for n in (2, 3, 4, 5)]
+    assert computed == pytest.approx(
+        np.array(by_name) / np.sqrt(np.pi), rel=1e-13, abs=0
+    )
+
+
+@pytest.mark.parametrize("n", [2, 5, 128])
+def test_density_of_a_tie_counts_small_leads_of_random_rows(n):
+    """P(lead < h) = p₀ h, but for a term of order h², below 2 % here."""
+    samples, h = 10**6 // n * 2, 0.01
+    rows = np.random.default_rng(n).standard_normal((samples, n))
+    second, first = np.partition(rows, (n - 2, n - 1), axis=1)[:, -2:].T
+    for measured, allowed in (
+        ((first - second < h) / h, 0.02),
+        (first, 0),
+    ):
+        error = measured.std() / np.sqrt(samples)
+        p = lead_density_at_zero(n)
+        assert error < 0.07 * p
+        assert abs(measured.mean() - p) < 4.5 * error + allowed * p
+
+
+@pytest.mark.parametrize("n", [2, 3, 128, 10**4])
+def test_limits_of_trace_and_norm_at_fixed_n(n):
+    """σ E Tr J = p₀ (1 - π²/(12 σ²) + …); σ E ‖J‖² = p₀/3 + c/σ + …, c ruled out here."""
+    p = lead_density_at_zero(n)
+    trace = 100 * expected_jacobian_trace(n, 100)
+    assert trace == pytest.approx(
+        p * (1 - np.pi**2 / 12 / 100**2), rel=2e-5, abs=0
+    )
+    half, whole = (
+        sigma * expected_squared_jacobian_norm(n, sigma)
+        for sigma in (50, 100)
+    )
+    assert 2 * whole - half == pytest.approx(p / 3, rel=2e-3, abs=0)
+
+
+@settings(max_examples=25, deadline=None)
+@given(n=st.integers(2, 10**9), sigma=st.floats(0.001, 100))
+def test_trace_stays_below_its_limit_at_fixed_n(n, sigma):
+    """And p₀ rises with n, below √(2 ln n)."""
+    p = lead_density_at_zero(n)
+    assert sigma * expected_jacobian_trace(n, sigma) < p * SLACK
+    assert lead_density_at_zero(n - 1) < p * SLACK
+    assert p < critical(n)
+
+
+def test_density_of_a_tie_does_not_depend_on_the_grid(monkeypatch):
+    coarse = [lead_density_at_zero(n) for n in (2, 1000, 10**9)]
+    monkeypatch.setattr(random_energy, "STEP", 0.17)
+    fine = [lead_density_at_zero(n) for n in (2, 1000, 10**9)]
+    assert coarse == pytest.approx(fine, rel=1e-12, abs=0)
+
+
+@pytest.mark.parametrize(
+    "n, error, message",
+    [
+        (0, ValueError, "n must be at least 1, got 0"),
+        (10**9 + 1, ValueError, "n must be at most 1000000000"),
+        (64.0, TypeError, "n must be an integer, got 64.0"),
+    ],
+)
+def test_density_of_a_tie_refuses_what_is_no_count(n, error, message):
+    with pytest.raises(error, match=message):
+        lead_density_at_zero(n)
+    assert type(lead_density_at_zero(np.int64(7))) is float
 
 
 # --- identities and bounds -----------------------------------------------------------

@@ -5,7 +5,12 @@ the source of the functions, and the data that the book ships.
 """
 
 from attnlib.book import figures
-from attnlib.book.data import minilm_heads, running_example, training_runs
+from attnlib.book.data import (
+    minilm_heads,
+    running_example,
+    training_runs,
+    wrong_constants,
+)
 from attnlib.book.exercises import answer
 from attnlib.book.ledger import check
 from attnlib.book.source import show_source
@@ -18,4 +23,5 @@ __all__ = [
     "running_example",
     "show_source",
     "training_runs",
+    "wrong_constants",
 ]

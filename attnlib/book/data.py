@@ -270,3 +270,40 @@ def training_runs() -> dict[str, np.ndarray]:
     tuned; ``scripts/make_training_runs.py`` makes the file.
     """
     return book_arrays("training_runs")
+
+
+def wrong_constants() -> dict[str, np.ndarray]:
+    """Load what a wrong factor does to all-MiniLM-L6-v2, a finished model.
+
+    The model's heads multiply q·k by 1/√d_k = 1/√32. Its embeddings of 40
+    sentences were computed with that constant and with others, each in all
+    layers and in one layer only.
+
+    Returns
+    -------
+    dict
+        Read-only columns by name. ``sentences`` and ``sense`` have one
+        entry for each sentence, ``similarity`` holds the cosines between
+        their embeddings with the right constant. ``constant``, ``layer``
+        (-1 stands for all), ``cosine_mean``, ``cosine_min``,
+        ``rank_correlation`` and the columns beside them have one entry for
+        each constant and place. Names that begin with ``curve_`` are a
+        table of their own.
+
+    Notes
+    -----
+    Computed with the model's own weights (Apache-2.0 by its model card),
+    stored to six significant digits. ``book/data/README.md`` lists the
+    columns; ``scripts/make_wrong_constants.py`` makes the file.
+
+    Examples
+    --------
+    Without the factor, in every layer:
+
+    >>> from attnlib.book import wrong_constants
+    >>> table = wrong_constants()
+    >>> row = (table["constant"] == "1") & (table["layer"] == -1)
+    >>> print(table["cosine_mean"][row])
+    [0.852106]
+    """
+    return book_arrays("wrong_constants")

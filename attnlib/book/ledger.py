@@ -171,7 +171,8 @@ def check(
 def _close(value, equals, tol):
     if isinstance(equals, bool | np.bool_):  # numpy's cannot be subtracted
         return value == equals
-    return value == equals or abs(value - equals) <= tol
+    # A comparison that stays symbolic is no truth value: not close.
+    return value == equals or (abs(value - equals) <= tol) in (True,)
 
 
 def _shown(value):
