@@ -20,8 +20,6 @@ HERE = Path(__file__).parent
 KATEX = HERE.parent / "node_modules" / "katex" / "dist"
 SHEET, NOSCRIPT = "_static/styles/book.css", "_static/styles/noscript.css"
 
-# search.html alone has the search.
-SEARCH_SCRIPTS = ("doctools.js", "searchtools.js", "language_data.js", "searchindex.js")
 # Scripts of the theme and of extensions that nothing in this book needs.
 UNUSED_SCRIPTS = (
     "bootstrap.js",  # drops menus, which page_fixes makes <details>, and draws tooltips
@@ -29,7 +27,7 @@ UNUSED_SCRIPTS = (
     "design-tabs.js",  # sphinx-design's tabs
     "togglebutton.js",  # folds boxes, which page_fixes makes <details>
     "sphinx_highlight.js",
-    *SEARCH_SCRIPTS,
+    "doctools.js",
 )
 UNUSED_INLINE = ("toggleHint", "togglebuttonSelector", "toggleOpenOnPrint")
 
@@ -45,12 +43,11 @@ def sheets_of(page: Path, soup) -> list[Path]:
     return [path for path in paths if path.name not in (Path(SHEET).name, Path(NOSCRIPT).name)]
 
 
-def thin_scripts(soup, is_search: bool) -> None:
+def thin_scripts(soup) -> None:
     for script in soup.select("script"):
         name = address(script).rpartition("/")[2]
         inline = any(word in script.text for word in UNUSED_INLINE)
-        needed = is_search and name in SEARCH_SCRIPTS
-        if inline or (name in UNUSED_SCRIPTS and not needed):
+        if inline or name in UNUSED_SCRIPTS:
             script.extract()
         elif name:
             script["defer"] = ""
@@ -161,13 +158,12 @@ def lighten(app, exception):
     if not fresh:
         return
     for page, soup in fresh.items():
-        thin_scripts(soup, is_search=page.name == "search.html")
+        thin_scripts(soup)
         size_images(page, soup)
         page.write_text(str(soup), encoding="utf-8")
     for name in UNUSED_SCRIPTS:
         for script in (out / "_static").rglob(name):
-            if name not in SEARCH_SCRIPTS:
-                script.unlink()  # its words are no reason to keep a rule
+            script.unlink()  # its words are no reason to keep a rule
     bundle(out, [KATEX / "katex.min.css", *sheets])
     digest = sha256((out / SHEET).read_bytes()).hexdigest()[:8]
     for page, soup in fresh.items():

@@ -9,6 +9,7 @@ import re
 from hashlib import sha256
 from html import escape
 from pathlib import Path
+from textwrap import shorten
 
 from bs4 import BeautifulSoup
 from sphinx.errors import ExtensionError
@@ -84,6 +85,30 @@ FIXES = {
 }
 
 
+def describe(soup):
+    """What a search engine and a shared link show of the page: its first words."""
+    if soup.select_one('meta[name="description"]'):
+        return
+    title = soup.title.text.partition(" — ")[0]
+    # The plain text of a formula is in its MathML; the drawing would say it again.
+    words = []
+    for paragraph in soup.select(".bd-article section > p")[:3]:
+        copy = BeautifulSoup(str(paragraph), "html.parser")
+        for drawing in copy.select(".katex-html"):
+            drawing.extract()
+        for root in copy.select("msqrt"):
+            root.insert(0, "√")
+        words += copy.text.split()
+    text = shorten(" ".join(words), 160, placeholder=" …") or title
+    for key, name, content in (
+        ("name", "description", text),
+        ("property", "og:type", "article"),
+        ("property", "og:title", title),
+        ("property", "og:description", text),
+    ):
+        soup.head.append(soup.new_tag("meta", attrs={key: name, "content": content}))
+
+
 def fix_pages(app, exception):
     if exception or app.builder.name != "html":
         return
@@ -97,6 +122,7 @@ def fix_pages(app, exception):
             for element in soup.select(selector):
                 fix(element)
                 unused.discard(selector)
+        describe(soup)
         if (after := str(soup)) != before:
             page.write_text(after, encoding="utf-8")
     if unused:

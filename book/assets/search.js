@@ -1,0 +1,67 @@
+// The search page: sections that hold all the words, else any of them, the best first.
+const field = document.querySelector(".bd-search-container input[name=q]");
+const place = document.querySelector("#search-results");
+
+// √ is found as sqrt, d_k and dₖ as dk; "square root" as both.
+const plain = (text) => text
+  .normalize("NFKD").replace(/\p{M}/gu, "").toLowerCase()
+  .replace(/√\s*/g, " sqrt ").replace(/square root/g, "square root sqrt")
+  .replace(/([a-z])_(?=[a-z0-9])/g, "$1");
+const tokens = (text) => plain(text).split(/[^\p{L}\p{N}σβρ∞²]+/u).filter(Boolean);
+
+const index = new MiniSearch({
+  idField: "url",
+  fields: ["title", "page", "text"],
+  storeFields: ["title", "page", "text"],
+  tokenize: tokens,
+  processTerm: (term) => term,
+  searchOptions: { boost: { title: 5, page: 3 }, prefix: (term) => term.length > 2, fuzzy: (term) => term.length > 4 && 0.15 },
+});
+index.addAll(SECTIONS);
+
+function found(query) {
+  const all = index.search(query, { combineWith: "AND" });
+  return all.length ? all : index.search(query);
+}
+
+// Some words around the first that was looked for, which are marked.
+function snippet(text, terms) {
+  const words = text.split(" ");
+  const hit = (word) => tokens(word).some((token) => terms.has(token));
+  const first = Math.max(0, words.findIndex(hit));
+  const start = Math.max(0, first - 8);
+  const p = document.createElement("p");
+  if (start) p.append("… ");
+  for (const word of words.slice(start, start + 32)) {
+    const shown = document.createElement(hit(word) ? "mark" : "span");
+    shown.textContent = word;
+    p.append(shown, " ");
+  }
+  if (start + 32 < words.length) p.append("…");
+  return p;
+}
+
+function show(query) {
+  const results = query.trim() ? found(query).slice(0, 30) : [];
+  const status = document.createElement("p");
+  status.setAttribute("role", "status");
+  status.textContent = query.trim() ? `${results.length || "No"} section${results.length === 1 ? "" : "s"} with “${query}”` : "";
+  const list = document.createElement("ol");
+  list.className = "found";
+  for (const { id, title, page, text, terms } of results) {
+    const item = document.createElement("li"), link = document.createElement("a");
+    link.href = id;
+    link.textContent = title === page ? title : `${title} · ${page}`;
+    item.append(link, snippet(text, new Set(terms)));
+    list.append(item);
+  }
+  place.replaceChildren(status, list);
+}
+
+field.value = new URLSearchParams(location.search).get("q") ?? "";
+field.form.addEventListener("submit", (event) => event.preventDefault());
+field.addEventListener("input", () => {
+  show(field.value);
+  history.replaceState(null, "", `?q=${encodeURIComponent(field.value)}`);
+});
+show(field.value);
