@@ -890,6 +890,11 @@ def test_a_scale_may_differ_by_head_and_batch_entry_and_keeps_the_dtype():
         scaled_dot_product_attention(scale * q, k, v, scale=1),
         "float32",
     )
+    wide = scale / 10
+    assert_array_equal(  # computed in the arrays' dtype, whatever the scale's
+        dot_product_scores(q, k, scale=wide),
+        dot_product_scores(q, k, scale=wide.astype(np.float32)),
+    )
     listed = scaled_dot_product_attention(q, k, v, scale=scale.tolist())
     assert_array_equal(listed, output)
     for one in (np.array(0.5), np.array([0.5]), np.array([[0.5]])):
