@@ -473,24 +473,19 @@ def _broadcast_lead(enable_gqa, **named):
     """
     arrays = list(named.values())
     heads = [x.shape[-3] if x.ndim > 2 else 0 for x in arrays]
-    fits = all(n and heads[0] % n == 0 for n in heads)
-    if enable_gqa and fits:
+    if enable_gqa and all(n and heads[0] % n == 0 for n in heads):
         arrays = [
             x if n == heads[0] else np.repeat(x, heads[0] // n, axis=-3)
             for x, n in zip(arrays, heads, strict=True)
         ]
     try:
-        if enable_gqa and not fits:
-            raise ValueError
         lead = np.broadcast_shapes(*(x.shape[:-2] for x in arrays))
     except ValueError:
-        problem = "leading axes (batch, heads) do not broadcast"
-        if enable_gqa and not fits:
-            problem = "enable_gqa: these heads do not divide the query's"
-        elif fits and not enable_gqa:
-            problem += "; enable_gqa=True lets heads of the query share one"
         shapes = ", ".join(f"{name} {x.shape}" for name, x in named.items())
-        raise ValueError(f"{problem}: {shapes}") from None
+        raise ValueError(
+            f"leading axes (batch, heads) do not broadcast: {shapes}; "
+            "enable_gqa=True repeats heads that divide the query's"
+        ) from None
     return [np.broadcast_to(x, lead + x.shape[-2:]) for x in arrays]
 
 

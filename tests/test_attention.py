@@ -793,57 +793,38 @@ def test_key_and_value_may_be_shared_by_different_numbers_of_heads():
 
 
 @pytest.mark.parametrize(
-    "shapes, enable_gqa, message",
+    "enable_gqa, query, key",
     [
-        (
-            [(8, 4, 3), (2, 5, 3)],
-            False,
-            "leading axes (batch, heads) do not broadcast; enable_gqa=True "
-            "lets heads of the query share one: query (8, 4, 3), key (2, 5, 3)",
-        ),
-        (
-            [(8, 4, 3), (3, 5, 3)],
-            False,
-            "leading axes (batch, heads) do not broadcast: "
-            "query (8, 4, 3), key (3, 5, 3)",
-        ),
-        (
-            [(2, 4, 3), (8, 5, 3)],
-            False,
-            "leading axes (batch, heads) do not broadcast: "
-            "query (2, 4, 3), key (8, 5, 3)",
-        ),
-        (
-            [(8, 4, 3), (3, 5, 3)],
-            True,
-            "enable_gqa: these heads do not divide the query's: "
-            "query (8, 4, 3), key (3, 5, 3)",
-        ),
-        (
-            [(8, 4, 3), (5, 3)],
-            True,
-            "enable_gqa: these heads do not divide the query's: "
-            "query (8, 4, 3), key (5, 3)",
-        ),
-        (
-            [(0, 4, 3), (2, 5, 3)],
-            True,
-            "enable_gqa: these heads do not divide the query's: "
-            "query (0, 4, 3), key (2, 5, 3)",
-        ),
-        (
-            [(2, 8, 4, 3), (3, 2, 5, 3)],
-            True,
-            "leading axes (batch, heads) do not broadcast: "
-            "query (2, 8, 4, 3), key (3, 2, 5, 3)",
-        ),
+        (False, (8, 4, 3), (2, 5, 3)),
+        (False, (2, 4, 3), (8, 5, 3)),
+        (True, (8, 4, 3), (3, 5, 3)),
+        (True, (2, 4, 3), (8, 5, 3)),
+        (True, (0, 4, 3), (2, 5, 3)),
+        (True, (2, 4, 3), (0, 5, 3)),
+        (True, (2, 8, 4, 3), (3, 2, 5, 3)),
     ],
 )
-def test_heads_that_do_not_fit_are_told_what_would(
-    shapes, enable_gqa, message
-):
+def test_heads_that_do_not_fit_are_told_what_would(enable_gqa, query, key):
+    message = (
+        "leading axes (batch, heads) do not broadcast: "
+        f"query {query}, key {key}; "
+        "enable_gqa=True repeats heads that divide the query's"
+    )
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
-        dot_product_scores(*map(np.zeros, shapes), enable_gqa=enable_gqa)
+        dot_product_scores(
+            np.zeros(query), np.zeros(key), enable_gqa=enable_gqa
+        )
+
+
+def test_without_an_axis_of_heads_nothing_is_repeated():
+    q, k, v, _ = grouped(4, 4)
+    for query, key, value in [(q, k[0, 0], v[0, 0]), (q[0, 0], k, v)]:
+        assert_array_equal(
+            scaled_dot_product_attention(
+                query, key, value, enable_gqa=True
+            ),
+            scaled_dot_product_attention(query, key, value),
+        )
 
 
 @pytest.mark.parametrize("groups", [1, 2, 4])

@@ -73,7 +73,7 @@ def test_heads_of_the_query_may_share_a_key(name):
     weights = ALL[name](query, key, keep, enable_gqa=True)
     repeated = np.repeat(key, 2, axis=1)
     assert_array_equal(weights, ALL[name](query, repeated, keep))
-    with pytest.raises(ValueError, match="enable_gqa=True lets heads"):
+    with pytest.raises(ValueError, match="enable_gqa=True repeats heads"):
         ALL[name](query, key, keep)
 
 
