@@ -122,9 +122,10 @@ def soft_capped_weights(
 
     Notes
     -----
-    Exactly: every score lies within ±cap and keeps its order, so the odds
-    of two tokens never exceed e^(2 cap); a small change of s is passed on
-    with the factor 1 - tanh²(s / cap).
+    Exactly: every score lies within ±cap, so the odds of two tokens never
+    exceed e^(2 cap); a small change of s is passed on with the factor
+    1 - tanh²(s / cap). Scores keep their order in exact arithmetic; far
+    beyond the cap they round to ties.
 
     Source: Gemma Team (2024), arXiv 2408.00118.
     """
