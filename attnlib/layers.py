@@ -10,6 +10,7 @@ from attnlib._validate import (
     positive_integer,
 )
 from attnlib.attention import (
+    Causal,
     scaled_dot_product_attention,
     scaled_dot_product_attention_vjp,
 )
@@ -157,8 +158,8 @@ def multi_head_attention(
     *,
     heads: int,
     attn_mask: ArrayLike | None = None,
-    is_causal: bool = False,
-    scale: float | None = None,
+    is_causal: Causal = False,
+    scale: ArrayLike | None = None,
 ) -> Array:
     """Multi-head self-attention without biases.
 
@@ -171,8 +172,9 @@ def multi_head_attention(
     heads : int ≥ 1
     attn_mask : array_like, broadcasts to (..., heads, n, n), optional
     is_causal, scale
-        As in `scaled_dot_product_attention`; the default scale is
-        1/√d_k with the *head's* width d_k, not the model's d.
+        As in `scaled_dot_product_attention`; is_causal=True: query i sees
+        keys 0 … i. The default scale is 1/√d_k with the *head's* width d_k,
+        not the model's d.
 
     Returns
     -------
@@ -207,8 +209,8 @@ def multi_head_attention_vjp(
     *,
     heads: int,
     attn_mask: ArrayLike | None = None,
-    is_causal: bool = False,
-    scale: float | None = None,
+    is_causal: Causal = False,
+    scale: ArrayLike | None = None,
 ) -> tuple[Array, Array, Array, Array, Array]:
     """Gradients of a scalar loss through `multi_head_attention`.
 
@@ -217,7 +219,7 @@ def multi_head_attention_vjp(
     grad_output : array_like, shape (..., n, d_out)
         Gradient of the loss with respect to the output.
     x, w_query, w_key, w_value, w_output, heads, attn_mask, is_causal, scale
-        As in the forward call.
+        As in the forward call; is_causal=True: query i sees keys 0 … i.
 
     Returns
     -------

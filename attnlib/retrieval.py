@@ -1,7 +1,7 @@
 """The training experiment: one head learns to retrieve (chapter 10).
 
 A sample holds n inputs x_j ~ N(0, I_d) with values v_j ~ N(0, I_dv), and a
-noisy copy of one of them, y = x_t + ν ε with ε ~ N(0, I_d) and ν = 0.3
+noisy copy of one of them, y = x_t + ν ξ with ξ ~ N(0, I_d) and ν = 0.3
 unless told. One head attends from q = y W_Q to k_j = x_j W_K. The loss is
 the mean squared difference, over samples and components, between its output
 Σ_j a_j v_j and the target's v_t. Only W_Q and W_K (d × d_k) learn, each

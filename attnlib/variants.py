@@ -1,7 +1,7 @@
 """What is done instead of, or beside, dividing by √d_k (chapter 12).
 
 Every function takes ``query`` (..., L, d_k), ``key`` (..., S, d_k),
-``attn_mask``, ``is_causal`` and ``scale`` as in
+``attn_mask``, ``is_causal``, ``scale`` and ``enable_gqa`` as in
 `attnlib.attention_weights`, and returns weights (..., L, S) with the same
 dtype behaviour and errors; parameters of its own must be finite. The
 statement in each docstring is exact, and a test holds the function to it.
@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit
 
-from attnlib._validate import Array, computing, finite_number
+from attnlib._validate import Array, computing, finite_number, per_head
 from attnlib.attention import (
+    Causal,
     dot_product_scores,
     masked_scores,
     masked_softmax,
@@ -27,14 +28,15 @@ def inverse_width_weights(
     key: ArrayLike,
     attn_mask: ArrayLike | None = None,
     *,
-    is_causal: bool = False,
+    is_causal: Causal = False,
+    enable_gqa: bool = False,
 ) -> Array:
     """Divide by d_k instead of √d_k, as muP does.
 
     Parameters
     ----------
-    query, key, attn_mask, is_causal
-        As in `attention_weights`.
+    query, key, attn_mask, is_causal, enable_gqa
+        As in `attention_weights`; is_causal=True: query i sees keys 0 … i.
 
     Returns
     -------
@@ -49,7 +51,8 @@ def inverse_width_weights(
     Source: Yang et al. (2022), arXiv 2203.03466.
     """
     query, key, dtype = computing(query=query, key=key)
-    scores = dot_product_scores(query, key, scale=1) / query.shape[-1]
+    scores = dot_product_scores(query, key, scale=1, enable_gqa=enable_gqa)
+    scores /= query.shape[-1]
     weights = masked_softmax(scores, attn_mask, is_causal=is_causal)
     return weights.astype(dtype, copy=False)
 
@@ -59,17 +62,18 @@ def qk_norm_weights(
     key: ArrayLike,
     attn_mask: ArrayLike | None = None,
     *,
-    gain: float,
-    is_causal: bool = False,
+    gain: ArrayLike,
+    is_causal: Causal = False,
+    enable_gqa: bool = False,
 ) -> Array:
     """Scores are a gain times the cosine between query and key.
 
     Parameters
     ----------
-    query, key, attn_mask, is_causal
-        As in `attention_weights`.
-    gain : float ≥ 0
-        Largest score, in nats; learned in models.
+    query, key, attn_mask, is_causal, enable_gqa
+        As in `attention_weights`; is_causal=True: query i sees keys 0 … i.
+    gain : float ≥ 0 or array_like, shape (heads, 1, 1)
+        Largest score, in nats; learned in models, also by head.
 
     Returns
     -------
@@ -84,9 +88,11 @@ def qk_norm_weights(
 
     Source: Henry et al. (2020), arXiv 2010.04245.
     """
-    gain = finite_number("gain", gain, minimum=0)
     query, key, dtype = computing(query=query, key=key)
-    scores = dot_product_scores(unit(query), unit(key), scale=gain)
+    scores = dot_product_scores(
+        unit(query), unit(key), scale=1, enable_gqa=enable_gqa
+    )
+    scores *= per_head("gain", gain, scores.shape[:-2], scores.dtype, 0)
     weights = masked_softmax(scores, attn_mask, is_causal=is_causal)
     return weights.astype(dtype, copy=False)
 
@@ -97,15 +103,16 @@ def soft_capped_weights(
     attn_mask: ArrayLike | None = None,
     *,
     cap: float,
-    is_causal: bool = False,
-    scale: float | None = None,
+    is_causal: Causal = False,
+    scale: ArrayLike | None = None,
+    enable_gqa: bool = False,
 ) -> Array:
     """Scaled scores s become cap · tanh(s / cap) before mask and softmax.
 
     Parameters
     ----------
-    query, key, attn_mask, is_causal, scale
-        As in `attention_weights`.
+    query, key, attn_mask, is_causal, scale, enable_gqa
+        As in `attention_weights`; is_causal=True: query i sees keys 0 … i.
     cap : float > 0
         Bound of the scores, in nats.
 
@@ -115,9 +122,10 @@ def soft_capped_weights(
 
     Notes
     -----
-    Exactly: every score lies within ±cap and keeps its order, so the odds
-    of two tokens never exceed e^(2 cap); a small change of s is passed on
-    with the factor 1 - tanh²(s / cap).
+    Exactly: every score lies within ±cap, so the odds of two tokens never
+    exceed e^(2 cap); a small change of s is passed on with the factor
+    1 - tanh²(s / cap). Scores keep their order in exact arithmetic; far
+    beyond the cap they round to ties.
 
     Source: Gemma Team (2024), arXiv 2408.00118.
     """
@@ -125,7 +133,9 @@ def soft_capped_weights(
     if cap == 0:
         raise ValueError("cap must be above 0")
     query, key, dtype = computing(query=query, key=key)
-    scores = dot_product_scores(query, key, scale=scale)
+    scores = dot_product_scores(
+        query, key, scale=scale, enable_gqa=enable_gqa
+    )
     capped = cap * np.tanh(scores / cap)
     weights = masked_softmax(capped, attn_mask, is_causal=is_causal)
     return weights.astype(dtype, copy=False)
@@ -137,15 +147,16 @@ def length_scaled_weights(
     attn_mask: ArrayLike | None = None,
     *,
     reference_length: float,
-    is_causal: bool = False,
-    scale: float | None = None,
+    is_causal: Causal = False,
+    scale: ArrayLike | None = None,
+    enable_gqa: bool = False,
 ) -> Array:
     """Multiply the scaled scores by ln S / ln(reference_length).
 
     Parameters
     ----------
-    query, key, attn_mask, is_causal, scale
-        As in `attention_weights`.
+    query, key, attn_mask, is_causal, scale, enable_gqa
+        As in `attention_weights`; is_causal=True: query i sees keys 0 … i.
     reference_length : float ≥ 2
         The length at which nothing changes. S counts the keys that a query
         may see: what comes later, or is padding, changes nothing.
@@ -166,7 +177,9 @@ def length_scaled_weights(
         "reference_length", reference_length, minimum=2
     )
     query, key, dtype = computing(query=query, key=key)
-    scores = dot_product_scores(query, key, scale=scale)
+    scores = dot_product_scores(
+        query, key, scale=scale, enable_gqa=enable_gqa
+    )
     keys = keys_seen(scores.shape, attn_mask, is_causal)
     longer = scores * (np.log(keys) / math.log(reference))
     weights = masked_softmax(longer, attn_mask, is_causal=is_causal)
@@ -179,15 +192,16 @@ def sigmoid_weights(
     attn_mask: ArrayLike | None = None,
     *,
     bias: float | None = None,
-    is_causal: bool = False,
-    scale: float | None = None,
+    is_causal: Causal = False,
+    scale: ArrayLike | None = None,
+    enable_gqa: bool = False,
 ) -> Array:
     """Every weight is a logistic function of its own score and a bias.
 
     Parameters
     ----------
-    query, key, attn_mask, is_causal, scale
-        As in `attention_weights`.
+    query, key, attn_mask, is_causal, scale, enable_gqa
+        As in `attention_weights`; is_causal=True: query i sees keys 0 … i.
     bias : float, optional
         Added to every scaled score; unless told -ln S for the S keys that a
         query may see.
@@ -205,7 +219,9 @@ def sigmoid_weights(
     Source: Ramapuram et al. (2024), arXiv 2409.04431.
     """
     query, key, dtype = computing(query=query, key=key)
-    scores = dot_product_scores(query, key, scale=scale)
+    scores = dot_product_scores(
+        query, key, scale=scale, enable_gqa=enable_gqa
+    )
     if bias is None:
         bias = -np.log(keys_seen(scores.shape, attn_mask, is_causal))
     else:
@@ -219,18 +235,19 @@ def sink_weights(
     key: ArrayLike,
     attn_mask: ArrayLike | None = None,
     *,
-    sink: float,
-    is_causal: bool = False,
-    scale: float | None = None,
+    sink: ArrayLike,
+    is_causal: Causal = False,
+    scale: ArrayLike | None = None,
+    enable_gqa: bool = False,
 ) -> Array:
     """Softmax with one more token, which all see and which has no value.
 
     Parameters
     ----------
-    query, key, attn_mask, is_causal, scale
-        As in `attention_weights`.
-    sink : float
-        The score of that token, in nats.
+    query, key, attn_mask, is_causal, scale, enable_gqa
+        As in `attention_weights`; is_causal=True: query i sees keys 0 … i.
+    sink : float or array_like, shape (heads, 1, 1)
+        The score of that token, in nats; learned in models, by head.
 
     Returns
     -------
@@ -246,17 +263,19 @@ def sink_weights(
     Source: Xiao et al. (2023), arXiv 2309.17453, who keep a real first
     token.
     """
-    sink = finite_number("sink", sink)
     query, key, dtype = computing(query=query, key=key)
-    scores = dot_product_scores(query, key, scale=scale)
+    scores = dot_product_scores(
+        query, key, scale=scale, enable_gqa=enable_gqa
+    )
     scores = masked_scores(scores, attn_mask, is_causal=is_causal)
-    one_more = np.full(scores.shape[:-1] + (1,), sink, scores.dtype)
+    sink = per_head("sink", sink, scores.shape[:-2], scores.dtype)
+    one_more = np.broadcast_to(sink, scores.shape[:-1] + (1,))
     weights = masked_softmax(np.concatenate([scores, one_more], axis=-1))
     return weights[..., :-1].astype(dtype, copy=False)
 
 
 def keys_seen(
-    shape: tuple[int, ...], attn_mask: ArrayLike | None, is_causal: bool
+    shape: tuple[int, ...], attn_mask: ArrayLike | None, is_causal: Causal
 ) -> NDArray[np.integer]:
     """How many keys each query may see, at least 1: shape (..., L, 1)."""
     scores = masked_scores(np.zeros(shape), attn_mask, is_causal=is_causal)

@@ -50,9 +50,11 @@ def textbook_weights(
     query, key = np.asarray(query, float), np.asarray(key, float)
     scale = 1 / np.sqrt(query.shape[-1]) if scale is None else scale
     scores = query @ np.swapaxes(key, -1, -2) * scale
-    rows, columns = np.indices(scores.shape[-2:])
+    length, source = scores.shape[-2:]
+    rows, columns = np.indices((length, source))
     if is_causal:
-        scores = np.where(columns <= rows, scores, -np.inf)
+        before = source - length if is_causal == "lower_right" else 0
+        scores = np.where(columns <= rows + before, scores, -np.inf)
     if attn_mask is not None and attn_mask.dtype == bool:
         scores = np.where(attn_mask, scores, -np.inf)
     elif attn_mask is not None:
@@ -61,6 +63,39 @@ def textbook_weights(
     weights = np.exp(scores - np.where(np.isneginf(top), 0, top))
     total = weights.sum(axis=-1, keepdims=True)
     return weights / np.where(total == 0, 1, total)
+
+
+def loops_attention(
+    query, key, value, scale=None, lengths=None, past=None, sink=None
+):
+    """What the ONNX operator Attention means, one weight after the other.
+
+    Arrays (batch, heads, length, width). Heads of the query share heads of key
+    and value in consecutive groups. ``lengths`` says how many keys of a batch
+    entry are real; the others are padding. With ``past``, query i of a batch
+    entry sees its keys 0 … past + i. ``scale`` and ``sink`` have one number a
+    head; a sink is one more exponential in the sum. No key at all gives zeros.
+    """
+    batch, heads, length, width = query.shape
+    groups, source = key.shape[1:3]
+    output = np.zeros((batch, heads, length, value.shape[-1]))
+    for b, h, i in np.ndindex(batch, heads, length):
+        shared = h // (heads // groups)
+        total = 0.0 if sink is None else np.exp(sink[h])
+        for j in range(source):
+            if lengths is not None and j >= lengths[b]:
+                continue
+            if past is not None and j > past[b] + i:
+                continue
+            score = 0.0
+            for c in range(width):
+                score += query[b, h, i, c] * key[b, shared, j, c]
+            score *= width**-0.5 if scale is None else scale[h]
+            output[b, h, i] += np.exp(score) * value[b, shared, j]
+            total += np.exp(score)
+        if total > 0:
+            output[b, h, i] /= total
+    return output
 
 
 def textbook_attention(query, key, value, attn_mask=None, **options):

@@ -1,5 +1,7 @@
 """attnlib.attention against the textbook, torch (stored and live) and finite differences."""
 
+import inspect
+import re
 import tracemalloc
 
 import numpy as np
@@ -8,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from oracles import (
+    loops_attention,
     script,
     slope,
     textbook_attention,
@@ -16,6 +19,7 @@ from oracles import (
     torch_reference,
 )
 
+import attnlib
 from attnlib import (
     attention,
     attention_weights,
@@ -32,6 +36,7 @@ QUIET = np.errstate(over="ignore", invalid="ignore", divide="ignore")
 STORED = torch_reference("attention")
 NAMES = ("query", "key", "value", "attn_mask")
 GRADIENTS = ("grad_query", "grad_key", "grad_value")
+CAUSAL = [False, True, "lower_right"]
 # Of the largest entry, as rounding errors are.
 TOLERANCE = {"float64": 1e-13, "float32": 2e-6, "float16": 2e-3}
 
@@ -152,7 +157,7 @@ def calls(draw, dtypes=("float16", "float32", "float64"), largest=4.0):
     elif kind == "rows" and queries:
         mask = mask[:, :1] & np.ones((1, keys), dtype=bool)
     scale = draw(st.sampled_from([None, 0.0, 1.0, 0.1]))
-    options = {"is_causal": draw(st.booleans()), "scale": scale}
+    options = {"is_causal": draw(st.sampled_from(CAUSAL)), "scale": scale}
     return args, mask, options
 
 
@@ -240,7 +245,7 @@ def test_gradients_are_finite_at_every_magnitude_and_keep_shapes_and_dtype(
         )
 
 
-@pytest.mark.parametrize("is_causal", [False, True])
+@pytest.mark.parametrize("is_causal", CAUSAL)
 @pytest.mark.parametrize(
     "lengths",
     [(3, 3), (4, 4), (5, 5), (9, 9), (9, 4), (4, 9), (9, 7), (5, 12)],
@@ -313,7 +318,7 @@ def test_views_and_read_only_arrays_do():
 
 @pytest.mark.parametrize("scale", [None, 1.0, 0.3])
 @pytest.mark.parametrize("mask", [None, "bool", "additive"])
-@pytest.mark.parametrize("is_causal", [False, True])
+@pytest.mark.parametrize("is_causal", CAUSAL)
 @pytest.mark.parametrize(
     "leads", [((), (), ()), ((2, 3), (1, 3), (3,)), ((1,), (2,), ())]
 )
@@ -469,11 +474,18 @@ def test_causal_blocks_end_at_their_last_row_and_need_no_shift(monkeypatch):
         attention, "_exponentiate", lambda *block: seen.append(block)
     )
     query, key = normal(2, 4, 3)
-    list(attention._row_blocks(query, key, key, None, True, 1.0))
-    assert [(x.shape, bounded) for x, bounded in seen] == [
-        ((2, 2), True),
-        ((2, 4), True),
-    ]
+    one = np.ones((1, 1))
+    for is_causal, source, widths in [
+        (True, 4, [2, 4]),
+        ("lower_right", 4, [2, 4]),
+        ("lower_right", 3, [1, 3]),
+        ("lower_right", 1, [0, 1]),
+    ]:
+        keys = key[:source]
+        list(attention._row_blocks(query, keys, keys, None, is_causal, one))
+        assert [x.shape for x, _ in seen] == [(2, n) for n in widths]
+        assert all(bounded for _, bounded in seen)
+        seen.clear()
 
 
 def test_a_large_mask_is_shifted_away():
@@ -586,6 +598,62 @@ def test_causal_is_aligned_at_the_top_left():
             )
 
 
+@pytest.mark.parametrize("length, source", [(3, 5), (4, 4), (5, 3), (1, 6)])
+def test_lower_right_lets_the_last_query_see_all(length, source):
+    weights = attention_weights(
+        np.zeros((length, 1)),
+        np.zeros((source, 1)),
+        is_causal="lower_right",
+    )
+    for i in range(length):
+        seen = max(source - length + i + 1, 0)
+        close(
+            weights[i],
+            np.r_[np.full(seen, 1 / max(seen, 1)), np.zeros(source - seen)],
+        )
+
+
+def test_queries_one_after_the_other_are_all_at_once():
+    """Decoding with a growing cache gives the rows of the causal call."""
+    q, k, v = normal(3, 2, 6, 4)
+    whole = scaled_dot_product_attention(q, k, v, is_causal=True)
+    for i in range(6):
+        row = scaled_dot_product_attention(
+            q[:, i : i + 1],
+            k[:, : i + 1],
+            v[:, : i + 1],
+            is_causal="lower_right",
+        )
+        close(row, whole[:, i : i + 1])
+
+
+@pytest.mark.parametrize("wrong", ["upper_left", "", None, 1, [True], 0.0])
+def test_another_alignment_is_refused_by_name(wrong):
+    message = f'is_causal must be a bool or "lower_right", got {wrong!r}'
+    x = np.zeros((2, 2))
+    for call in (
+        lambda: attention.masked_scores(x, is_causal=wrong),
+        lambda: scaled_dot_product_attention(x, x, x, is_causal=wrong),
+    ):
+        with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+            call()
+    assert_array_equal(
+        attention.masked_scores(x, is_causal=np.True_),
+        attention.masked_scores(x, is_causal=True),
+    )
+
+
+def test_every_docstring_says_which_keys_a_causal_query_sees():
+    told = 0
+    for name in attnlib.__all__:
+        function = getattr(attnlib, name)
+        if "is_causal" in inspect.signature(function).parameters:
+            words = " ".join(inspect.getdoc(function).split())
+            assert "query i sees keys 0 … i" in words, name
+            told += 1
+    assert told == 13
+
+
 def test_a_mask_and_causal_combine():
     keep = np.array(
         [[True, True, True], [False, True, True], [True, True, False]]
@@ -625,7 +693,7 @@ def test_a_fully_masked_row_gives_zero_and_finite_gradients(mask):
         close(g, alone)
 
 
-@pytest.mark.parametrize("is_causal", [False, True])
+@pytest.mark.parametrize("is_causal", CAUSAL)
 def test_without_keys_the_output_is_zero(is_causal):
     q, k, v = normal(2, 3, 4), np.empty((2, 0, 4)), np.empty((2, 0, 5))
     assert_array_equal(
@@ -639,7 +707,7 @@ def test_without_keys_the_output_is_zero(is_causal):
     assert grads[1].shape == (2, 0, 4) and grads[2].shape == (2, 0, 5)
 
 
-@pytest.mark.parametrize("is_causal", [False, True])
+@pytest.mark.parametrize("is_causal", CAUSAL)
 def test_without_queries_the_output_is_empty(is_causal):
     q, k, v = np.empty((2, 0, 4)), normal(2, 3, 4), normal(2, 3, 5)
     assert scaled_dot_product_attention(
@@ -650,6 +718,330 @@ def test_without_queries_the_output_is_empty(is_causal):
     )
     assert grads[0].shape == (2, 0, 4)
     assert_array_equal(grads[1], np.zeros((2, 3, 4)))
+
+
+# --- heads ---------------------------------------------------------------------------
+
+HEADS = [(9, 3), (4, 1), (6, 6), (4, 2)]
+
+
+def grouped(heads, groups, length=4, source=6, seed=0):
+    """Query, key, value and a gradient by the output; two batch entries."""
+    rng = np.random.default_rng(seed)
+    shapes = (
+        (2, heads, length, 8),
+        (2, groups, source, 8),
+        (2, groups, source, 5),
+        (2, heads, length, 5),
+    )
+    return [rng.normal(size=shape) for shape in shapes]
+
+
+@pytest.mark.parametrize("heads, groups", HEADS)
+def test_consecutive_heads_of_the_query_share_a_key(heads, groups):
+    q, k, v, _ = grouped(heads, groups)
+    output = scaled_dot_product_attention(q, k, v, enable_gqa=True)
+    close(output, loops_attention(q, k, v), factor=10)
+    weights = attention_weights(q, k, enable_gqa=True)
+    close(weights @ np.repeat(v, heads // groups, axis=1), output)
+    scores = dot_product_scores(q, k, enable_gqa=True)
+    close(softmax(scores), weights)
+
+
+@pytest.mark.parametrize("heads, groups", HEADS)
+def test_gradients_of_shared_heads_are_summed(heads, groups):
+    q, k, v, grad = grouped(heads, groups)
+    mask = normal(heads, 4, 6) > -1  # one for each head of the query
+    grads = scaled_dot_product_attention_vjp(
+        grad, q, k, v, mask, enable_gqa=True
+    )
+    repeated = [np.repeat(x, heads // groups, axis=1) for x in (k, v)]
+    expected = textbook_gradients(grad, q, *repeated, mask)
+    close(grads[0], expected[0], factor=10)
+    for actual, wanted in zip(grads[1:], expected[1:], strict=True):
+        by_group = np.split(wanted, groups, axis=1)
+        summed = np.stack([g.sum(axis=1) for g in by_group], axis=1)
+        close(actual, summed, factor=10)
+
+
+def test_shared_heads_and_a_broadcast_batch_go_together():
+    q, k, v, grad = grouped(4, 2)
+    k, v = k[:1], v[0]
+    options = {"enable_gqa": True}
+    output = scaled_dot_product_attention(q, k, v, **options)
+    whole = np.concatenate([k, k]), np.stack([v, v])
+    close(output, scaled_dot_product_attention(q, *whole, **options))
+    _, by_key, by_value = scaled_dot_product_attention_vjp(
+        grad, q, k, v, **options
+    )
+    _, every_key, every_value = scaled_dot_product_attention_vjp(
+        grad, q, *whole, **options
+    )
+    close(by_key, every_key.sum(axis=0, keepdims=True))
+    close(by_value, every_value.sum(axis=0))
+
+
+def test_key_and_value_may_be_shared_by_different_numbers_of_heads():
+    q, k, v, grad = grouped(4, 2)
+    v = v[:, :1]
+    output = scaled_dot_product_attention(q, k, v, enable_gqa=True)
+    close(output, loops_attention(q, k, np.concatenate([v, v], axis=1)))
+    _, by_key, by_value = scaled_dot_product_attention_vjp(
+        grad, q, k, v, enable_gqa=True
+    )
+    assert by_key.shape == k.shape and by_value.shape == v.shape
+
+
+@pytest.mark.parametrize(
+    "enable_gqa, query, key",
+    [
+        (False, (8, 4, 3), (2, 5, 3)),
+        (False, (2, 4, 3), (8, 5, 3)),
+        (True, (8, 4, 3), (3, 5, 3)),
+        (True, (2, 4, 3), (8, 5, 3)),
+        (True, (0, 4, 3), (2, 5, 3)),
+        (True, (2, 4, 3), (0, 5, 3)),
+        (True, (2, 8, 4, 3), (3, 2, 5, 3)),
+    ],
+)
+def test_heads_that_do_not_fit_are_told_what_would(enable_gqa, query, key):
+    message = (
+        "leading axes (batch, heads) do not broadcast: "
+        f"query {query}, key {key}; "
+        "enable_gqa=True repeats heads that divide the query's"
+    )
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        dot_product_scores(
+            np.zeros(query), np.zeros(key), enable_gqa=enable_gqa
+        )
+
+
+def test_without_an_axis_of_heads_nothing_is_repeated():
+    q, k, v, _ = grouped(4, 4)
+    for query, key, value in [(q, k[0, 0], v[0, 0]), (q[0, 0], k, v)]:
+        assert_array_equal(
+            scaled_dot_product_attention(
+                query, key, value, enable_gqa=True
+            ),
+            scaled_dot_product_attention(query, key, value),
+        )
+
+
+@pytest.mark.parametrize("groups", [1, 2, 4])
+@pytest.mark.parametrize("is_causal", CAUSAL)
+def test_each_head_has_its_own_scale(groups, is_causal):
+    q, k, v, grad = grouped(4, groups)
+    scale = np.array([0.0, 0.1, 1.0, 2.0])[:, None, None]
+    options = {"is_causal": is_causal, "enable_gqa": True, "scale": scale}
+    output = scaled_dot_product_attention(q, k, v, **options)
+    grads = scaled_dot_product_attention_vjp(grad, q, k, v, **options)
+    sums = [np.zeros(x.shape) for x in (q, k, v)]
+    for h, factor in enumerate(scale.ravel()):
+        g = h // (4 // groups)
+        one = {"is_causal": is_causal, "scale": factor}
+        alone = q[:, h], k[:, g], v[:, g]
+        close(output[:, h], textbook_attention(*alone, **one))
+        own = textbook_gradients(grad[:, h], *alone, **one)
+        for total, place, part in zip(sums, (h, g, g), own, strict=True):
+            total[:, place] += part
+    for actual, expected in zip(grads, sums, strict=True):
+        close(actual, expected, factor=10)
+    close(
+        attention_weights(q, k, **options),
+        np.stack(
+            [
+                textbook_weights(
+                    q[:, h], k[:, h // (4 // groups)], None, is_causal, s
+                )
+                for h, s in enumerate(scale.ravel())
+            ],
+            axis=1,
+        ),
+    )
+
+
+def test_a_scale_may_differ_by_head_and_batch_entry_and_keeps_the_dtype():
+    q, k, v, grad = (x.astype(np.float32) for x in grouped(3, 3))
+    scale = np.arange(6.0).reshape(2, 3, 1, 1)
+    output = scaled_dot_product_attention(q, k, v, scale=scale)
+    grads = scaled_dot_product_attention_vjp(grad, q, k, v, scale=scale)
+    assert {x.dtype for x in (output, *grads)} == {np.dtype("float32")}
+    close(
+        output,
+        scaled_dot_product_attention(scale * q, k, v, scale=1),
+        "float32",
+    )
+    wide = scale / 10
+    assert_array_equal(  # computed in the arrays' dtype, whatever the scale's
+        dot_product_scores(q, k, scale=wide),
+        dot_product_scores(q, k, scale=wide.astype(np.float32)),
+    )
+    listed = scaled_dot_product_attention(q, k, v, scale=scale.tolist())
+    assert_array_equal(listed, output)
+    for one in (np.array(0.5), np.array([0.5]), np.array([[0.5]])):
+        assert_array_equal(
+            scaled_dot_product_attention(q, k, v, scale=one),
+            scaled_dot_product_attention(q, k, v, scale=0.5),
+        )
+
+
+@pytest.mark.parametrize("shape", [(3,), (4,), (6,), (3, 1), (3, 4, 1)])
+def test_a_scale_that_would_go_along_the_keys_is_refused(shape):
+    q, k, v, _ = grouped(3, 3)
+    message = (
+        "scale must be a number, or one for each head in the shape "
+        f"(heads, 1, 1), got shape {shape} for (2, 3, 1, 1)"
+    )
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        scaled_dot_product_attention(q, k, v, scale=np.ones(shape))
+
+
+@pytest.mark.parametrize(
+    "wrong, error",
+    [
+        ([1.0, -1.0, 1.0], ValueError),
+        ([1.0, np.nan, 1.0], ValueError),
+        ([1.0, 1.0, np.inf], ValueError),
+        ([True, True, True], TypeError),
+        ([1j, 1j, 1j], TypeError),
+    ],
+)
+def test_every_head_has_a_finite_scale(wrong, error):
+    q, k, _, _ = grouped(3, 3)
+    with pytest.raises(error, match=r"^scale must (be finite|hold real)"):
+        attention_weights(q, k, scale=np.array(wrong)[:, None, None])
+
+
+@QUIET
+def test_the_largest_scale_bounds_the_scores(monkeypatch):
+    """Where one head alone can be large, scores are shifted, and no block is cut."""
+    seen = []
+    monkeypatch.setattr(
+        attention, "_exponentiate", lambda *block: seen.append(block)
+    )
+    x = np.full((2, 4, 1), 5.0, np.float32)
+    for largest, bounded, width in [
+        (2.4, True, 2),
+        (2.5, False, 2),
+        (1e38, False, 4),
+    ]:
+        scale = np.array([1.0, largest], np.float32)[:, None, None]
+        monkeypatch.setattr(attention, "block_rows", lambda source: 2)
+        list(attention._row_blocks(x, x, x, None, True, scale))
+        assert [b for _, b in seen] == 4 * [bounded]
+        assert seen[0][0].shape == (2, width)
+        seen.clear()
+
+
+# --- as the ONNX operator --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("heads, groups", HEADS)
+@pytest.mark.parametrize("lengths", [(6, 6), (2, 5), (0, 1)])
+def test_rows_of_different_lengths_are_a_mask(heads, groups, lengths):
+    q, k, v, grad = grouped(heads, groups)
+    lengths = np.array(lengths)
+    keep = np.arange(6) < lengths[:, None, None, None]
+    output = scaled_dot_product_attention(q, k, v, keep, enable_gqa=True)
+    close(output, loops_attention(q, k, v, lengths=lengths), factor=10)
+    _, by_key, by_value = scaled_dot_product_attention_vjp(
+        grad, q, k, v, keep, enable_gqa=True
+    )
+    for b, n in enumerate(lengths):
+        assert_array_equal(by_key[b, :, n:], 0)
+        assert_array_equal(by_value[b, :, n:], 0)
+
+
+@pytest.mark.parametrize("length, source", [(1, 6), (3, 5), (4, 4), (5, 3)])
+def test_queries_continue_a_cache_of_past_keys(length, source):
+    q, k, v, _ = grouped(4, 2, length, source)
+    past = np.full(2, source - length)
+    output = scaled_dot_product_attention(
+        q, k, v, enable_gqa=True, is_causal="lower_right"
+    )
+    close(output, loops_attention(q, k, v, past=past))
+    top_left = scaled_dot_product_attention(
+        q, k, v, enable_gqa=True, is_causal=True
+    )
+    close(top_left, loops_attention(q, k, v, past=np.zeros(2)))
+
+
+@pytest.mark.parametrize("lengths", [(6, 4), (3, 5), (2, 6)])
+def test_caches_of_different_lengths_are_a_mask(lengths):
+    """nonpad_kv_seqlen with is_causal: query i sees keys 0 … length - L + i."""
+    q, k, v, _ = grouped(4, 2, 3, 6)
+    lengths = np.array(lengths)
+    last = lengths[:, None] - 3 + np.arange(3)
+    keep = np.arange(6) <= last[:, None, :, None]
+    output = scaled_dot_product_attention(q, k, v, keep, enable_gqa=True)
+    expected = loops_attention(q, k, v, lengths=lengths, past=lengths - 3)
+    close(output, expected)
+
+
+# --- torch, live: what the stored results have not -----------------------------------
+
+
+def torch_gradients(grad, *arrays, **options):
+    """Output and gradients of torch's function in float64."""
+    import torch
+
+    tensors = [torch.tensor(x, requires_grad=True) for x in arrays]
+    output = torch.nn.functional.scaled_dot_product_attention(
+        *tensors, **options
+    )
+    output.backward(torch.tensor(grad))
+    return [
+        x.detach().numpy() for x in (output, *(t.grad for t in tensors))
+    ]
+
+
+@pytest.mark.needs_torch
+@pytest.mark.parametrize("is_causal", [False, True])
+@pytest.mark.parametrize("heads, groups", HEADS)
+def test_shared_heads_equal_torch_live(heads, groups, is_causal):
+    *arrays, grad = grouped(heads, groups)
+    options = {"enable_gqa": True, "is_causal": is_causal}
+    theirs = torch_gradients(grad, *arrays, **options)
+    ours = [
+        scaled_dot_product_attention(*arrays, **options),
+        *scaled_dot_product_attention_vjp(grad, *arrays, **options),
+    ]
+    for actual, expected in zip(ours, theirs, strict=True):
+        close(actual, expected, factor=10)
+
+
+@pytest.mark.needs_torch
+@pytest.mark.parametrize("length, source", [(1, 6), (3, 5), (4, 4)])
+def test_lower_right_equals_torch_live(length, source):
+    from torch.nn.attention.bias import causal_lower_right
+
+    *arrays, grad = grouped(3, 3, length, source)
+    theirs = torch_gradients(
+        grad, *arrays, attn_mask=causal_lower_right(length, source)
+    )
+    options = {"is_causal": "lower_right"}
+    ours = [
+        scaled_dot_product_attention(*arrays, **options),
+        *scaled_dot_product_attention_vjp(grad, *arrays, **options),
+    ]
+    for actual, expected in zip(ours, theirs, strict=True):
+        close(actual, expected, factor=10)
+
+
+@pytest.mark.needs_torch
+def test_a_scale_for_each_head_equals_torch_head_by_head_live():
+    *arrays, grad = grouped(3, 3)
+    scales = [0.0, 0.3, 1.7]
+    options = {"scale": np.array(scales)[:, None, None]}
+    ours = [
+        scaled_dot_product_attention(*arrays, **options),
+        *scaled_dot_product_attention_vjp(grad, *arrays, **options),
+    ]
+    for h, scale in enumerate(scales):
+        alone = [x[:, h : h + 1] for x in (grad, *arrays)]
+        theirs = torch_gradients(*alone, scale=scale)
+        for actual, expected in zip(ours, theirs, strict=True):
+            close(actual[:, h : h + 1], expected, factor=10)
 
 
 # --- NaN and infinities --------------------------------------------------------------
@@ -674,9 +1066,10 @@ def poisoned(name, amount):
     "name", ["query", "key", "value", "attn_mask", "grad_output"]
 )
 @pytest.mark.parametrize("amount", [np.nan, np.inf, -np.inf, 1e308])
+@pytest.mark.parametrize("is_causal", [True, "lower_right"])
 @QUIET
 def test_what_stands_in_the_future_does_not_depend_on_the_block(
-    monkeypatch, name, amount
+    monkeypatch, name, amount, is_causal
 ):
     arrays = poisoned(name, amount)
     inputs = {n: x for n, x in arrays.items() if n != "grad_output"}
@@ -685,13 +1078,11 @@ def test_what_stands_in_the_future_does_not_depend_on_the_block(
         monkeypatch.setattr(
             attention, "block_rows", lambda _, size=size: size
         )
-        output = scaled_dot_product_attention(**inputs, is_causal=True)
-        answers.append(
-            [
-                output,
-                *scaled_dot_product_attention_vjp(**arrays, is_causal=True),
-            ]
+        output = scaled_dot_product_attention(**inputs, is_causal=is_causal)
+        grads = scaled_dot_product_attention_vjp(
+            **arrays, is_causal=is_causal
         )
+        answers.append([output, *grads])
     for answer in answers[1:]:
         for actual, expected in zip(answer, answers[0], strict=True):
             assert_allclose(actual, expected, rtol=1e-12, atol=1e-12)

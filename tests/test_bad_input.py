@@ -112,6 +112,13 @@ NUMBERS = st.sampled_from(
         True,
         1j,
         [1.0],
+        [],
+        [0.5, 2.0],
+        np.array(0.5),
+        np.ones((1, 1)),
+        np.full((2, 1, 1), 0.5),
+        np.full((2, 1, 1), -0.5),
+        np.ones((1, 3)),
     ]
 )
 FEW = WHOLE.filter(lambda n: n != 10**6)
@@ -131,7 +138,10 @@ WILD = {
     "sink": NUMBERS,
     "reference_length": NUMBERS,
     "sigmoid_weights.bias": NUMBERS,
-    "is_causal": st.booleans(),
+    "is_causal": st.sampled_from(
+        [False, True, "lower_right", "left", None, 1, [True], np.eye(2)]
+    ),
+    "enable_gqa": st.booleans(),
     "method": st.sampled_from(["conditional", "direct", "x", None, 1]),
 }
 
@@ -147,6 +157,7 @@ ATTENTION = {
     "attn_mask": None,
     "is_causal": False,
     "scale": None,
+    "enable_gqa": False,
 }
 WEIGHTS = {k: v for k, v in ATTENTION.items() if k != "value"}
 MASKED = {"scores": ones(2, 3), "attn_mask": None, "is_causal": False}
@@ -212,7 +223,7 @@ PUBLIC = {
     "masked_scores": (MASKED, like("scores")),
     "masked_softmax": (MASKED, like("scores")),
     "dot_product_scores": (
-        {k: ATTENTION[k] for k in ("query", "key", "scale")},
+        {k: ATTENTION[k] for k in ("query", "key", "scale", "enable_gqa")},
         weights,
     ),
     "attention_weights": (WEIGHTS, weights),
@@ -422,6 +433,35 @@ def test_arrays_that_are_not_real_numbers_raise_typeerror(name, kind):
             continue
         with pytest.raises(TypeError, match=rf"\b{argument}\b"):
             getattr(attnlib, name)(**{**arguments, argument: CLASSES[kind]})
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float8_e4m3fn"])
+@pytest.mark.parametrize("name", PUBLIC)
+def test_floats_that_numpy_does_not_know_are_told_what_to_do(name, dtype):
+    """ml_dtypes' are no numbers to numpy's own test of a dtype."""
+    dtype = np.dtype(getattr(pytest.importorskip("ml_dtypes"), dtype))
+    arguments, _ = PUBLIC[name]
+    arrays = {
+        n: x for n, x in arguments.items() if isinstance(x, np.ndarray)
+    }
+    arrays |= {n: np.ones((2, 3)) for n in {"attn_mask"} & set(arguments)}
+    arrays |= {
+        n: np.ones((1, 1)) for n in {"scale", "sink"} & set(arguments)
+    }
+    for argument in set(arrays) - {"ids"}:
+        if (name, argument) == ("sample_logits", "scale"):
+            continue
+        wrong = {argument: arrays[argument].astype(dtype)}
+        message = f"^{argument} must .*, got dtype {dtype.name}: pass "
+        message += rf"{argument}\.astype\(np\.float32\)$"
+        with pytest.raises(TypeError, match=message):
+            getattr(attnlib, name)(**{**arguments, **wrong})
+
+
+def test_other_dtypes_get_no_such_advice():
+    for x in ([1j], [True], ["float"], [None], np.zeros(1, "f,f")):
+        with pytest.raises(TypeError, match="got dtype [^:]*$"):
+            v.floating("x", x)
 
 
 @pytest.mark.parametrize(

@@ -100,6 +100,32 @@ def test_layer_is_its_heads_side_by_side(options):
     )
 
 
+def test_each_head_may_have_its_scale():
+    """As W_Q with the head's columns multiplied by the head's factor."""
+    arguments = layer()
+    scale = np.array([0.1, 2.0])
+    options = {"heads": 2, "is_causal": "lower_right"}
+    grad = normal(*multi_head_attention(**arguments, heads=2).shape, seed=8)
+    ours = [
+        multi_head_attention(
+            **arguments, **options, scale=scale[:, None, None]
+        ),
+        *multi_head_attention_vjp(
+            grad, **arguments, **options, scale=scale[:, None, None]
+        ),
+    ]
+    columns = np.repeat(scale, 2)
+    moved = {**arguments, "w_query": arguments["w_query"] * columns}
+    options = {"heads": 2, "is_causal": True, "scale": 1}
+    theirs = [
+        multi_head_attention(**moved, **options),
+        *multi_head_attention_vjp(grad, **moved, **options),
+    ]
+    theirs[2] = theirs[2] * columns  # the gradient by W_Q itself
+    for actual, expected in zip(ours, theirs, strict=True):
+        assert_allclose(actual, expected, atol=1e-12)
+
+
 def test_default_scale_uses_the_width_of_the_head():
     arguments = layer(d_k=4)
     assert_allclose(

@@ -73,6 +73,26 @@ def test_every_public_function_is_shown_in_exactly_one_place():
     )
 
 
+ANSWER = (
+    "Without the factor a wide head fails at its start: most of its rows are decided before "
+    "anything is learned, and the gradient that is left comes from few rows and is mostly noise. "
+    "Dividing by $\\sqrt{d_k}$ lets heads of every width start undecided, so that one learning "
+    "rate can serve them all."
+)
+
+
+@pytest.mark.parametrize(
+    "page",
+    ["index", "05-collapse", "10-training", "wrong-answers", "13-ledger"],
+)
+def test_the_answer_is_the_same_wherever_it_stands(page):
+    cells = read(BOOK / f"{page}.ipynb")["cells"]
+    said = [
+        text(c["source"]) for c in cells if c["cell_type"] == "markdown"
+    ]
+    assert any(ANSWER in words for words in said)
+
+
 # The rules on a notebook broken on purpose
 
 SENTENCE, DRAW, FIGURE, EVIDENCE = 3, 4, 5, 7  # cells of the sound notebook

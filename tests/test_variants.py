@@ -1,10 +1,13 @@
 """Each variant's exact statement, as its docstring makes it."""
 
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
+from oracles import loops_attention
 from scipy.special import expit
 
 import attnlib as attn
@@ -60,6 +63,77 @@ def test_shape_dtype_and_masks(name, dtype):
         alive = ~forbidden.all(axis=1)
         tolerance = 0.01 if dtype == "float16" else 1e-5
         assert_allclose(weights[:, alive].sum(axis=-1), 1, atol=tolerance)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_heads_of_the_query_may_share_a_key(name):
+    query, key = draw(lead=(2, 4))
+    key = key[:, :2, :7]
+    keep = np.random.default_rng(1).random((4, 9, 7)) < 0.8
+    weights = ALL[name](query, key, keep, enable_gqa=True)
+    repeated = np.repeat(key, 2, axis=1)
+    assert_array_equal(weights, ALL[name](query, repeated, keep))
+    with pytest.raises(ValueError, match="enable_gqa=True repeats heads"):
+        ALL[name](query, key, keep)
+
+
+@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("queries", [9, 3, 1])
+def test_the_last_query_of_a_cache_sees_every_key(name, queries):
+    query, key = draw()
+    weights = ALL[name](query, key, is_causal=True)
+    continued = ALL[name](query[:, -queries:], key, is_causal="lower_right")
+    assert_allclose(continued, weights[:, -queries:], rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "name", ["soft_capped", "length_scaled", "sigmoid", "sink"]
+)
+def test_each_head_may_have_its_scale(name):
+    query, key = draw(lead=(2, 3))
+    scale = np.array([0.0, 0.1, 1.0])
+    weights = ALL[name](query, key, scale=scale[:, None, None])
+    for head, own in enumerate(scale):
+        alone = ALL[name](query[:, head], key[:, head], scale=own)
+        assert_allclose(weights[:, head], alone, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "function, parameter",
+    [(sink_weights, "sink"), (qk_norm_weights, "gain")],
+)
+def test_each_head_may_have_its_sink_and_its_gain(function, parameter):
+    query, key = draw(lead=(2, 3))
+    numbers = np.array([0.5, 0.0, 40.0])
+    weights = function(query, key, **{parameter: numbers[:, None, None]})
+    for head, own in enumerate(numbers):
+        alone = function(query[:, head], key[:, head], **{parameter: own})
+        assert_allclose(weights[:, head], alone, rtol=1e-12)
+    message = (
+        f"{parameter} must be a number, or one for each head in the shape "
+        "(heads, 1, 1), got shape (3,) for (2, 3, 1, 1)"
+    )
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        function(query, key, **{parameter: numbers})
+
+
+def test_sinks_and_shared_heads_are_those_of_the_loops():
+    query, key = draw(5, 4, lead=(2, 4))
+    key, value = key[:, :2], draw(5, 3, seed=1, lead=(2, 2))[0]
+    sink = np.array([-1.0, 0.0, 2.0, 5.0])
+    weights = sink_weights(
+        query,
+        key,
+        sink=sink[:, None, None],
+        enable_gqa=True,
+        is_causal=True,
+    )
+    expected = loops_attention(
+        query, key, value, sink=sink, past=np.zeros(2)
+    )
+    assert_allclose(
+        weights @ np.repeat(value, 2, axis=1), expected, rtol=1e-9
+    )
 
 
 @pytest.mark.parametrize("name", ALL)
