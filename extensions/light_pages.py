@@ -5,6 +5,7 @@ build: then the theme has changed, and the pass is wrong or no longer needed.
 """
 
 import json
+import logging
 import re
 import shutil
 import subprocess
@@ -17,6 +18,7 @@ from fontTools import subset
 from sphinx.errors import ExtensionError
 
 HERE = Path(__file__).parent
+logging.getLogger("fontTools").setLevel(logging.WARNING)
 KATEX = HERE.parent / "node_modules" / "katex" / "dist"
 SHEET, NOSCRIPT = "_static/styles/book.css", "_static/styles/noscript.css"
 
@@ -28,6 +30,10 @@ UNUSED_SCRIPTS = (
     "togglebutton.js",  # folds boxes, which page_fixes makes <details>
     "sphinx_highlight.js",
     "doctools.js",
+    # What Sphinx searches with; section_search does without them.
+    "searchtools.js",
+    "language_data.js",
+    "searchindex.js",
 )
 UNUSED_INLINE = ("toggleHint", "togglebuttonSelector", "toggleOpenOnPrint")
 

@@ -37,17 +37,24 @@ def readable(tex: str) -> str:
 
 def words_of(node: nodes.Node) -> str:
     """The prose of a node: no code, no output, nothing of the sections inside it."""
-    if isinstance(node, nodes.math | nodes.math_block):
+    if isinstance(node, nodes.math):
         return readable(node.astext())
     if isinstance(node, nodes.Text):
         return node.astext()
-    if isinstance(node, nodes.literal_block | nodes.comment | nodes.raw | nodes.section | nodes.target):
+    if isinstance(node, nodes.math_block | nodes.literal_block | nodes.comment | nodes.raw | nodes.section | nodes.target):
         return ""
     if isinstance(node, nodes.Element) and {"cell_output", "cell_input"} & set(node.get("classes", [])):
         # A figure's caption is prose all the same.
         return " ".join(words_of(caption) for caption in node.findall(nodes.caption))
     inline = isinstance(node, nodes.TextElement)
     return ("" if inline else " ").join(words_of(child) for child in node.children)
+
+
+def own(section: nodes.section, kind: type):
+    """The nodes of a kind in a section that are not in a section inside it."""
+    for child in section.children:
+        if not isinstance(child, nodes.section):
+            yield from child.findall(kind)
 
 
 def sections_of(app, name: str):
@@ -62,6 +69,7 @@ def sections_of(app, name: str):
         url = app.builder.get_target_uri(name) + ("" if is_top else f"#{section['ids'][0]}")
         text = " ".join(words_of(child) for child in section.children if child is not title)
         yield {
+            "terms": " ".join(words_of(term) for term in own(section, nodes.strong)),
             "page": page,
             "title": page if is_top else " ".join(words_of(title).split()),
             "text": " ".join(text.split()),
@@ -73,6 +81,7 @@ def claims():
     """The ledger's claims, each with its place in the table."""
     for claim in yaml.safe_load((ROOT / "book/claims.yml").read_text(encoding="utf-8")):
         yield {
+            "terms": "",
             "page": "The ledger",
             "title": f"{claim['id']}: {claim['step']}",
             "text": f"{claim['verdict']}. {claim['truth']}",

@@ -4,8 +4,10 @@ from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
+from IPython import get_ipython
 from matplotlib.axes import Axes
 from matplotlib.image import AxesImage
+from matplotlib_inline.backend_inline import set_matplotlib_formats
 from numpy.typing import ArrayLike
 
 # Okabe and Ito's colours, told apart by colour-blind readers too. The same
@@ -14,6 +16,7 @@ SCALED = "#0072B2"
 UNSCALED = "#D55E00"
 OVERSCALED = "#009E73"  # divided by d_k instead of √d_k
 THEORY = "#444444"
+INK = "#1A1A1A"  # words and axes
 ACCENT = "#CC79A7"
 FAINT = "#BBBBBB"
 
@@ -31,13 +34,31 @@ STYLE = {
     "lines.markersize": 5,
     "legend.frameon": False,
     "axes.prop_cycle": plt.cycler(color=PALETTE),
+    **dict.fromkeys(
+        (
+            "text.color",
+            "axes.labelcolor",
+            "axes.edgecolor",
+            "xtick.color",
+            "ytick.color",
+        ),
+        INK,
+    ),
+    "svg.hashsalt": "book",  # the same names in every run
 }
 
 
 def use_style() -> None:
-    """Set matplotlib's defaults for the book: small figures, large type."""
+    """Set matplotlib's defaults for the book: small figures, large type.
+
+    In a notebook figures become SVG, sharp at every size.
+    """
     plt.rcdefaults()
     plt.rcParams.update(STYLE)
+    if get_ipython():
+        set_matplotlib_formats(
+            "svg", metadata={"Creator": None, "Date": None}
+        )
 
 
 def heatmap(

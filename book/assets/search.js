@@ -2,20 +2,24 @@
 const field = document.querySelector(".bd-search-container input[name=q]");
 const place = document.querySelector("#search-results");
 
-// √ is found as sqrt, d_k and dₖ as dk; "square root" as both.
+// √ is found as sqrt, d_k and dₖ as dk, μ as mu; "square root" as both.
 const plain = (text) => text
   .normalize("NFKD").replace(/\p{M}/gu, "").toLowerCase()
+  .replace(/[βμρσ]/g, (letter) => ({ "β": "beta", "μ": "mu", "ρ": "rho", "σ": "sigma" })[letter])
   .replace(/√\s*/g, " sqrt ").replace(/square root/g, "square root sqrt")
   .replace(/([a-z])_(?=[a-z0-9])/g, "$1");
-const tokens = (text) => plain(text).split(/[^\p{L}\p{N}σβρ∞²]+/u).filter(Boolean);
+const tokens = (text) => plain(text).split(/[^\p{L}\p{N}]+/u).filter(Boolean);
 
 const index = new MiniSearch({
   idField: "url",
-  fields: ["title", "page", "text"],
+  fields: ["terms", "title", "page", "text"],
   storeFields: ["title", "page", "text"],
   tokenize: tokens,
   processTerm: (term) => term,
-  searchOptions: { boost: { title: 5, page: 3 }, prefix: (term) => term.length > 2, fuzzy: (term) => term.length > 4 && 0.15 },
+  searchOptions: {
+    // The chapters explain; the tables and the list of functions are for looking up.
+    boostDocument: (url) => (/(api|13-ledger|notation)\.html/.test(url) ? 0.4 : url.includes("#") ? 1 : 1.5),
+    boost: { terms: 5, title: 5, page: 3 }, prefix: (term) => term.length > 2, fuzzy: (term) => term.length > 4 && 0.15 },
 });
 index.addAll(SECTIONS);
 

@@ -1,0 +1,142 @@
+"""Pages that open at once and work without scripts, without a network, on a phone."""
+
+import gzip
+import json
+from pathlib import Path
+from urllib.parse import quote, unquote, urlsplit
+
+import pytest
+from browser import chromium, serve
+from test_pages import HTML, PAGES, RAW, ROOT, SIZES, VISIBLE_TEXT, watched_page
+
+KIB = 1024
+FIRST_LOAD = 130 * KIB  # as a server sends it
+PACKED = {".woff2", ".png"}  # nothing is gained by gzip
+SITE = 8 * KIB * KIB  # without the notebooks' copies
+AXE = ROOT / "node_modules/axe-core/axe.min.js"
+
+# What readers type, and the page that answers it.
+SEARCHES = {
+    "why sqrt": "book/06-scaling.html",
+    "temperature": "book/03-softmax.html",
+    "vanishing gradient": "book/05-collapse.html",
+    "muP": "book/12-beyond-sqrt.html",
+    "√dk": "book/06-scaling.html",
+    "d_k": "book/",
+    "A11": "book/13-ledger.html#A11",
+    "softmax": "book/03-softmax.html",
+    "Jacobian": "book/04-softmax-gradient.html",
+    "GPT-Neo": "book/real-code.html",
+}
+
+pytestmark = pytest.mark.needs_browser
+
+
+@pytest.fixture(scope="module")
+def site():
+    if not PAGES:
+        pytest.fail("there is no built book to look at: run `make book` first")
+    with serve(HTML) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with chromium() as browser:
+        yield browser
+
+
+def sent(url: str) -> int:
+    """Bytes of one of the site's files as a server with gzip sends them."""
+    content = (HTML / unquote(urlsplit(url).path).lstrip("/")).read_bytes()
+    packed = Path(urlsplit(url).path).suffix in PACKED
+    return len(content if packed else gzip.compress(content, 9))
+
+
+@pytest.mark.parametrize("name", PAGES or ["no book"])
+def test_first_load_is_light(browser, site, name):
+    with watched_page(browser, site) as page:
+        asked = set()
+        page.on("request", lambda request: asked.add(request.url))
+        page.goto(f"{site}/{name}", wait_until="networkidle")
+        weights = {url.removeprefix(site): sent(url) for url in asked if url.startswith(site)}
+    assert sum(weights.values()) <= FIRST_LOAD, weights
+
+
+def test_site_is_small():
+    files = [path for path in HTML.rglob("*") if path.is_file()]
+    size = sum(path.stat().st_size for path in files if "_sources" not in path.parts)
+    assert size <= SITE
+
+
+@pytest.fixture(scope="module")
+def plain(browser):
+    """A reader without scripts, in either scheme."""
+    contexts = {
+        scheme: browser.new_context(java_script_enabled=False, color_scheme=scheme)
+        for scheme in ("light", "dark")
+    }
+    yield contexts
+    for context in contexts.values():
+        context.close()
+
+
+@pytest.mark.parametrize("name", PAGES or ["no book"])
+def test_without_scripts(plain, site, name):
+    colors = []
+    for context in plain.values():
+        page = context.new_page()
+        page.goto(f"{site}/{name}")
+        text = page.evaluate(VISIBLE_TEXT)
+        assert [line for line in text.splitlines() if RAW.search(line)] == []
+        style = "getComputedStyle(document.body)"
+        colors.append(page.evaluate(f"[{style}.color, {style}.backgroundColor]"))
+        folded = page.locator("article details")
+        opened = folded.evaluate_all("all => all.filter(e => e.open).length")
+        assert opened == 0
+        if folded.count():
+            folded.first.locator("summary").click()
+            assert folded.first.evaluate("e => e.open")
+        page.close()
+    (ink, paper), (dark_ink, dark_paper) = colors
+    assert ink != dark_ink and paper != dark_paper
+
+
+@pytest.mark.parametrize("name", PAGES or ["no book"])
+def test_no_formula_is_cut_on_a_phone(browser, site, name):
+    """A formula wider than its place scrolls there, and nothing else of it is hidden."""
+    with watched_page(browser, site, SIZES[1]) as page:
+        page.goto(f"{site}/{name}", wait_until="load")
+        cut = page.locator(".katex").evaluate_all("""all => all.filter(e => {
+          const scroller = e.closest(".katex-display, table, .admonition") ?? e.parentElement;
+          const right = Math.max(...[...e.querySelectorAll(".base")].map(b => b.getBoundingClientRect().right));
+          return right > innerWidth && !["auto", "scroll"].includes(getComputedStyle(scroller).overflowX);
+        }).map(e => e.textContent)""")
+    assert cut == []
+
+
+@pytest.mark.parametrize("place", ["server", "disk"])
+@pytest.mark.parametrize("query, answer", SEARCHES.items())
+def test_search_answers(browser, site, query, answer, place):
+    root = site if place == "server" else HTML.as_uri()
+    page = browser.new_page()
+    page.goto(f"{root}/search.html?q={quote(query)}")
+    first = page.locator("#search-results li").first
+    first.wait_for()
+    assert first.locator("a").get_attribute("href").startswith(answer)
+    assert len(first.locator("p").inner_text().split()) > 5
+    assert not RAW.search(page.locator("#search-results").inner_text())
+    page.close()
+
+
+@pytest.mark.parametrize("name", [*PAGES, "search.html"])
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing(browser, site, name, size, scheme):
+    with watched_page(browser, site, size, scheme) as page:
+        page.goto(f"{site}/{name}", wait_until="load")
+        page.add_script_tag(path=AXE)
+        found = page.evaluate("async () => (await axe.run()).violations")
+    assert found == [], json.dumps(
+        [(v["id"], [n["html"][:200] for n in v["nodes"][:3]]) for v in found], indent=1
+    )
