@@ -36,11 +36,9 @@ function render({ model, el }) {
   picture.path("median").setAttribute("d", line(xs, down("median")));
   picture.path("mean").setAttribute("d", line(xs, down("mean")));
   const alive = picture.path("bar alive"), collapsed = picture.path("bar collapsed"), dots = picture.path("dots");
-  const values = ["this row: Σa²", "Tr J", "median Tr J", "mean Tr J"].map((name) => [name, h("b")]);
-  picture.word("Σa²: collapsed", 98, 6, "right");
-  picture.word("Tr J: alive", 2, 88);
-  picture.word("mean", 86, 84);
-  picture.word("median", 67, 90, "right");
+  const values = ["this row: Σa²", "Tr J", "all rows: median", "mean"].map((name) => [name, h("b")]);
+  picture.word("Σa²\ncollapsed", 98, 6, "right");
+  picture.word("Tr J\nalive", 2, 80);
   picture.word("1", -0.5, 0, "right");
   picture.word("0", -0.5, 93, "right");
   el.append(picture.node,
@@ -64,8 +62,8 @@ function render({ model, el }) {
 
 export function sentence({ trace, mean, median }, sigma, isNew) {
   const ratio = mean / median;
-  const parted = ratio > 1.05 ? `The mean is ${ratio > 1000 ? "over 1000" : short(ratio)} times the median: a few open rows keep it up.`
-    : ratio < 0.95 ? "The mean is below the median: a few decided rows pull it down." : "Mean and median are nearly the same.";
+  const parted = ratio > 1.05 ? `The mean is ${ratio > 1000 ? "over 1000" : short(ratio)} times the median: a minority of open rows keeps it up.`
+    : ratio < 0.95 ? "The mean is below the median: rows that have decided pull it down." : "Mean and median are nearly the same.";
   const state = trace < 0.1 ? "has all but decided" : trace > 0.9 ? "is open" : "is half decided";
   return `${isNew ? "A new row" : "This row"} ${state} at spread ${say(sigma)}: ${short(trace)} of the bar is Tr J, the rest Σa². ${parted}`;
 }
