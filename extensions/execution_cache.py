@@ -11,6 +11,8 @@ from pathlib import Path
 
 INPUTS = (
     "attnlib/**/*.py",
+    "attnlib/**/*.js",
+    "attnlib/**/*.css",
     "book/claims.yml",
     "book/data/**/*",
     "constraints.txt",

@@ -37,6 +37,10 @@ import sys
 
 if "google.colab" in sys.modules:
     """
+# Its script runs where the cell runs; stored, each change of it would change many notebooks.
+EXPLORABLE = re.compile(
+    r'(</explorable-\w+>)<script type="module">.*</script>', re.S
+)
 INSTALL = re.compile(r"git\+(\S+)")
 NO_ADDRESS = """\
 raise RuntimeError(
@@ -71,10 +75,13 @@ def kept(metadata, names):
 
 
 def normal_form(notebook):
-    """The text of a notebook without what editors leave behind."""
+    """The text of a notebook without what editors leave behind, and without scripts of explorables."""
     notebook.metadata = kept(notebook.metadata, KEPT_IN_NOTEBOOK) | KERNEL
     for cell in notebook.cells:
         cell.metadata = kept(cell.metadata, KEPT_IN_CELL)
+        for output in cell.get("outputs", []):
+            if html := output.get("data", {}).get("text/html"):
+                output["data"]["text/html"] = EXPLORABLE.sub(r"\1", html)
     return nbformat.writes(notebook) + "\n"
 
 

@@ -13,6 +13,7 @@ import json
 import re
 import sys
 from collections import Counter
+from html import unescape
 from pathlib import Path
 
 from stored import BOOK, calls, code_cells, output_texts, read, text, tree
@@ -150,11 +151,20 @@ def figures_are_described(nb):
     for name, cell in numbered(nb):
         kinds = [set(output.get("data", {})) for output in cell["outputs"]]
         images = [k for k in kinds if k & {"image/png", "image/svg+xml"}]
+        explorables = [
+            html
+            for html in output_texts(cell, "text/html")
+            if 'class="explorable"' in html
+        ]
+        images += explorables
         if not images:
             continue
         settings = cell["metadata"].get("mystnb", {})
         words = dict(settings.get("figure", {}))
         words["alt"] = settings.get("image", {}).get("alt")
+        for html in explorables:  # the still figure within
+            alt = re.search(r'<img alt="([^"]*)"', html)
+            words["alt"] = unescape(alt[1]) if alt else ""
         if len(images) != 1:
             yield f"{name}: {len(images)} images under one caption"
         for what in ("caption", "name", "alt"):

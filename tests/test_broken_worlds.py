@@ -476,19 +476,20 @@ WORLDS = [
         {"attnlib.attention.default_scale": divided_by_width},
     ),
     World(
-        "a match is a key like any other",
+        "a match is a key like any other, and scores count a quarter",
         "06-scaling",
         ("A18",),
-        {"edit": ("keys[0] = rho * q", "keys[0] = 0 * q")},
+        {
+            "edit": ("keys[0] = rho * q", "keys[0] = 0 * q"),
+            **sharper(1 / 4),
+        },
     ),
     World(
-        "a match is the query and something else",
+        "a match is the query and more, and scores count three times",
         "06-scaling",
         ("A18",),
-        {"edit": ("keys[0] = rho * q", "keys[0] = q")},
+        {"edit": ("keys[0] = rho * q", "keys[0] = q"), **sharper(3)},
     ),
-    World("scores count three times", "06-scaling", ("A18",), sharper(3)),
-    World("scores count a quarter", "06-scaling", ("A18",), sharper(1 / 4)),
     World(
         "queries have one length",
         "06-scaling",

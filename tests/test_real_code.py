@@ -4,6 +4,7 @@ The function is taken from the notebook's own cell; the layers here are written 
 """
 
 import re
+from functools import partial
 
 import numpy as np
 import pytest
@@ -69,11 +70,17 @@ def test_a_constant_of_the_models_own_passes(assert_scale, scale):
 
 
 @pytest.mark.parametrize(
-    "dtype, rtol", [("float32", 0.01), ("float16", 0.01), ("bfloat16", 0.2)]
+    "dtype, options",
+    [
+        ("float32", {}),
+        ("float16", {}),
+        ("bfloat16", {"rtol": 0.2}),
+        ("bfloat16", {"size": 8}),
+    ],
 )
 @pytest.mark.parametrize("d_k", (64, 128, 256))
 def test_the_right_layer_passes_in_low_precision(
-    assert_scale, dtype, rtol, d_k
+    assert_scale, dtype, options, d_k
 ):
     ml_dtypes = pytest.importorskip("ml_dtypes")
     dtype = getattr(ml_dtypes, dtype, dtype)
@@ -82,9 +89,15 @@ def test_the_right_layer_passes_in_low_precision(
         q, k, v = (x.astype(dtype).astype(np.float32) for x in (q, k, v))
         return attend(q, k, v).astype(dtype)
 
-    assert_scale(layer, d_k, d_k**-0.5, rtol=rtol)
+    assert_scale(layer, d_k, d_k**-0.5, **options)
     with pytest.raises(AssertionError):
-        assert_scale(layer, d_k, 1, rtol=rtol)
+        assert_scale(layer, d_k, 1, **options)
+    # A head of 7/8 of the width, as 224 for 256, needs more digits.
+    if "rtol" in options:
+        assert_scale(layer, d_k, (7 / 8 * d_k) ** -0.5, **options)
+    else:
+        with pytest.raises(AssertionError):
+            assert_scale(layer, d_k, (7 / 8 * d_k) ** -0.5, **options)
 
 
 def rms(x):
@@ -216,5 +229,7 @@ def test_the_adapter_for_torch_is_right(assert_scale):
     exec(adapter, space)
     for d_k in (16, 64, 256):
         assert_scale(space["attention"], d_k, d_k**-0.5)
+        short = partial(space["attention"], dtype=torch.bfloat16)
+        assert_scale(short, d_k, d_k**-0.5, size=8)
         with pytest.raises(AssertionError):
             assert_scale(space["attention"], d_k, 1 / d_k)

@@ -17,7 +17,7 @@ export function sentence(names, scores, { token, divisor }, before) {
   let change = "";
   if (before && before.token === token && before.divisor !== divisor) {
     const old = row(scores[token], before.divisor).takingPart.toFixed(1);
-    if (old !== takingPart.toFixed(1)) change = `, before it was ${old}`;
+    if (old !== takingPart.toFixed(1)) change = ` (before: ${old})`;
   }
   const verdict = best > 0.9 ? `The row is decided: only ${trace.toFixed(3)} is left of Tr J.`
     : takingPart > 0.8 * weights.length ? "Nearly everyone has the same say." : "Several have a say.";
@@ -31,7 +31,7 @@ function render({ model, el }) {
     if (tokens.indexOf(token) === tokens.lastIndexOf(token)) return `“${token}”`;
     return `the ${i === tokens.indexOf(token) ? "first" : "second"} “${token}”`;
   });
-  const ask = choice({ label: "Who asks:", names: tokens, onmove: (token) => move({ token }) });
+  const ask = choice({ label: "Who asks?", names: tokens, onmove: (token) => move({ token }) });
   const divide = slider({
     label: "divisor", values: DIVISORS, stops: [[1, "1"], [ROOT, "√32"], [32, "32"]], say,
     onmove: (divisor) => move({ divisor }),

@@ -12,8 +12,10 @@ export const h = (tag, attributes = {}, ...children) => fill(document.createElem
 export const s = (tag, attributes = {}, ...children) =>
   fill(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes, children);
 
+// Where in a list a number is, or the value closest to it.
 export const nearest = (values, x) =>
   values.reduce((best, value, i) => (Math.abs(value - x) < Math.abs(values[best] - x) ? i : best), 0);
+
 export const steps = (count, value) => Array.from({ length: count }, (_, i) => value(i));
 
 // Three digits, as a person would write them.
@@ -22,6 +24,7 @@ export const short = (x) => {
   if (x === 0 || power > -5) return String(+x.toPrecision(3));
   return `${digits} × 10⁻${[...power.slice(1)].map((c) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[c]).join("")}`;
 };
+
 // A colour between two of the palette: blue, orange, green.
 export const mix = (from, to, share) => `color-mix(in oklab, var(--${to}) ${(100 * share).toFixed(1)}%, var(--${from}))`;
 
@@ -77,9 +80,9 @@ export function explore({ name, el, numbers, draw }) {
   };
   const show = () => { frame = 0; said.textContent = draw(state, before); };
   const address = () => Object.entries(state).map(([key, value]) => `${key}=${+value.toPrecision(4)}`).join("&");
+  const settle = () => { status.textContent = said.textContent; before = { ...state }; };
   const rest = () => {
-    status.textContent = said.textContent;
-    before = { ...state };
+    settle();
     try { history.replaceState(history.state, "", `#${name}?${address()}`); } catch { /* not in every frame */ }
   };
   const move = (change) => {
@@ -92,14 +95,13 @@ export function explore({ name, el, numbers, draw }) {
     const [which, query] = location.hash.slice(1).split("?");
     if (which !== name || query === undefined) return;
     put(Object.fromEntries([...new URLSearchParams(query)].map(([key, value]) => [key, parseFloat(value)])));
-    requestAnimationFrame(() => { show(); el.isConnected && el.scrollIntoView({ block: "center" }); });
+    requestAnimationFrame(() => { show(); settle(); el.scrollIntoView({ block: "center" }); });
   };
   put(Object.fromEntries(Object.entries(numbers).map(([key, { start }]) => [key, start])));
   addEventListener("hashchange", () => el.isConnected && read());
   el.append(said, status);
   show();
-  status.textContent = said.textContent;
-  before = { ...state };
+  settle();
   read();
   return move;
 }
@@ -110,6 +112,7 @@ export function softmax(scores, scale = 1) {
   const sum = powers.reduce((a, b) => a + b);
   return powers.map((power) => power / sum);
 }
+
 export function measures(scores, scale = 1) {
   let top = 0, losers = 0, squares = 0;
   for (let i = 1; i < scores.length; i++) if (scores[i] > scores[top]) top = i;

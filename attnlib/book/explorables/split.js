@@ -1,8 +1,9 @@
 // One bar that splits into Σa² and Tr J, for one row after another, at any spread of the scores.
-import { chart, explore, h, line, measures, mix, nearest, normals, short, slider, steps } from "./parts.js";
+import { chart, explore, h, line, measures, mix, normals, short, slider, steps } from "./parts.js";
 
 const ROWS = 1000, KEYS = 128;
-const SPREADS = steps(181, (i) => 10 ** ((i - 60) / 60)); // 0.1 to 100, and 1 among them
+// 0.1 to 100 in even ratios; two of them are rounded.
+const SPREADS = steps(190, (i) => ({ 112: 6, 150: 24 })[i] ?? 10 ** ((i - 63) / 63));
 const DRAWS = steps(ROWS, (i) => i);
 const across = (spread) => (100 * (Math.log10(spread) + 1)) / 3;
 const say = (spread) => spread.toPrecision(2).replace(/^1\.0e\+2$/, "100");
@@ -25,7 +26,7 @@ function render({ model, el }) {
   const xs = model.get("spreads").map(across), down = (name) => model.get(name).map((trace) => 100 - 100 * trace);
   const spread = slider({
     label: "spread σ", values: SPREADS, say,
-    stops: [[0.1, "0.1"], [1, "1"], [SPREADS[nearest(SPREADS, 6)], "6"], [SPREADS[nearest(SPREADS, 24)], "24"], [100, "100"]],
+    stops: [[0.1, "0.1"], [1, "1"], [6, "6"], [24, "24"], [100, "100"]],
     onmove: (sigma) => move({ sigma }),
   });
   let current;
@@ -35,12 +36,13 @@ function render({ model, el }) {
   picture.path("median").setAttribute("d", line(xs, down("median")));
   picture.path("mean").setAttribute("d", line(xs, down("mean")));
   const alive = picture.path("bar alive"), collapsed = picture.path("bar collapsed"), dots = picture.path("dots");
-  const values = ["this row: Σa²", "Tr J", "median Tr J", "mean Tr J"].map((name) => [name, h("b")]);
-  picture.word("Σa²: collapsed", 98, 6, "right");
-  picture.word("Tr J: alive", 2, 88);
+  const values = ["this row: Σa²", "Tr J", "all rows: median", "mean"].map((name) => [name, h("b")]);
+  picture.word("Σa²\ncollapsed", 98, 6, "right");
+  picture.word("Tr J\nalive", 2, 80);
+  picture.word("1", -0.5, 0, "right");
+  picture.word("0", -0.5, 93, "right");
   el.append(picture.node,
-    h("p", { class: "values" }, ...values.map(([name, value]) => h("span", {}, `${name} `, value))),
-    h("div", { class: "controls" }, spread.node, next));
+    spread.node, h("p", { class: "values" }, ...values.map(([name, value]) => h("span", {}, `${name} `, value))), next);
   const draw = ({ sigma, row }, before) => {
     current = row;
     if (!seen.includes(row)) seen.push(row);
@@ -60,8 +62,8 @@ function render({ model, el }) {
 
 export function sentence({ trace, mean, median }, sigma, isNew) {
   const ratio = mean / median;
-  const parted = ratio > 1.5 ? `The mean is ${short(ratio)} times the median: a few open rows keep it up.`
-    : "Mean and median are nearly the same.";
+  const parted = ratio > 1.05 ? `The mean is ${ratio > 1000 ? "over 1000" : short(ratio)} times the median: a minority of open rows keeps it up.`
+    : ratio < 0.95 ? "The mean is below the median: rows that have decided pull it down." : "Mean and median are nearly the same.";
   const state = trace < 0.1 ? "has all but decided" : trace > 0.9 ? "is open" : "is half decided";
   return `${isNew ? "A new row" : "This row"} ${state} at spread ${say(sigma)}: ${short(trace)} of the bar is Tr J, the rest Σa². ${parted}`;
 }

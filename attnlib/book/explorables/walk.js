@@ -34,7 +34,7 @@ function render({ model, el }) {
   const fan = chart("running sums of sixteen scores", "fan");
   const bounds = fan.path("bound"), paths = fan.path("walk"), first = fan.path("first");
   bounds.setAttribute("d", line(steps(101, (x) => x), steps(101, (x) => 50 - 1.6 * Math.sqrt(x)))
-    + line(steps(101, (x) => x), steps(101, (x) => 50 + 1.6 * Math.sqrt(x))) + "M0 50H100");
+    + line(steps(101, (x) => x), steps(101, (x) => 50 + 1.6 * Math.sqrt(x))));
   const above = fan.word("", 100, 34, "end"), below = fan.word("", 100, 66, "end"), last = fan.word("", 100, 100, "foot");
   fan.word("0 steps", 0, 100);
   const rows = Object.keys(POWERS).map((name, kind) => {
@@ -52,8 +52,8 @@ function render({ model, el }) {
     const winner = now[0].weights.indexOf(Math.max(...now[0].weights));
     first.setAttribute("d", drawn[winner]);
     paths.setAttribute("d", drawn.join(""));
-    above.textContent = `+√dₖ = ${short(Math.sqrt(dk))}`;
-    below.textContent = `−√dₖ = −${short(Math.sqrt(dk))}`;
+    above.textContent = `√${dk} = ${short(Math.sqrt(dk))}`;
+    below.textContent = `−${short(Math.sqrt(dk))}`;
     last.textContent = `${dk} ${dk === 1 ? "step" : "steps"}`;
     now.forEach(({ weights, spread, takingPart }, i) => {
       weights.forEach((weight, j) => { rows[i].bars[j].style.transform = `scaleY(${weight})`; });
@@ -64,7 +64,7 @@ function render({ model, el }) {
     return sentence(now, dk, before && before.draw !== draw);
   };
   const move = explore({
-    name: "walk", el, draw, numbers: { dk: { values: WIDTHS, start: 64 }, draw: { values: SEEDS, start: 0 } },
+    name: "walk", el, draw, numbers: { dk: { values: WIDTHS, start: 64 }, draw: { values: SEEDS, start: 1 } },
   });
 }
 
