@@ -51,7 +51,7 @@ function render({ model, el }) {
     collapsed.setAttribute("d", `M${x} ${y}V0`);
     dots.setAttribute("d", seen.map((i) => `M${x} ${100 - 100 * measures(rows[i], sigma)[1]}h0`).join(""));
     el.style.setProperty("--tint", mix("blue", "orange", Math.min(1, Math.max(0, Math.log(sigma) / Math.log(6)))));
-    [now.collapse, now.trace, now.median, now.mean].forEach((value, i) => { values[i][1].textContent = short(value); });
+    [now.collapse.toFixed(3), ...[now.trace, now.median, now.mean].map(short)].forEach((text, i) => { values[i][1].textContent = text; });
     spread.set(sigma);
     return sentence(now, sigma, before && before.row !== row);
   };
