@@ -72,7 +72,12 @@ def leave_hint_to_browser(element):
     del element["data-bs-toggle"]
 
 
+def name_fold_by_its_text(summary):
+    del summary["aria-label"]
+
+
 FIXES = {
+    'summary[aria-label="Toggle hidden content"]': name_fold_by_its_text,
     'div.dropdown:has(> button[data-bs-toggle="dropdown"])': drop_with_details,
     '[data-bs-toggle="tooltip"]': leave_hint_to_browser,
     "div.admonition.dropdown": fold_with_details,

@@ -24,7 +24,7 @@ SEARCHES = {
     "√dk": "book/06-scaling.html",
     "d_k": "book/",
     "A11": "book/13-ledger.html#A11",
-    "softmax": "book/03-softmax.html",
+    "gradient of softmax": "book/04-softmax-gradient.html",
     "Jacobian": "book/04-softmax-gradient.html",
     "GPT-Neo": "book/real-code.html",
 }
