@@ -480,6 +480,8 @@ def test_a_shared_address_is_shown_and_others_are_left_alone(visit):
     rest(page)
     said = page.locator("explorable-bank .said").text_content()
     assert said.startswith("“[CLS]” asks, its scores are divided by 32")
+    box = slider(page, "bank").bounding_box()
+    assert 0 < box["y"] < 800  # and no other one came into view
     page.evaluate("location.hash = '#bank?divisor=&token=%'")
     rest(page)
     assert page.problems == []
