@@ -59,7 +59,9 @@ def draw(tex: str, display: bool, place: nodes.Node) -> str:
 
 def visit_math(self, node):
     self.body.append(
-        self.starttag(node, "span", "", CLASS="math notranslate nohighlight")
+        self.starttag(
+            node, "span", "", CLASS="math notranslate nohighlight"
+        )
     )
     self.body.append(draw(node.astext(), False, node) + "</span>")
     raise nodes.SkipNode
@@ -72,7 +74,9 @@ def visit_displaymath(self, node):
     tex = node.astext()
     if node["nowrap"]:
         # Sphinx numbers what has a label; LaTeX's own environments would number it again.
-        tex = re.sub(r"(\\(begin|end)\{(align|gather|equation))\}", r"\1*}", tex)
+        tex = re.sub(
+            r"(\\(begin|end)\{(align|gather|equation))\}", r"\1*}", tex
+        )
     elif r"\\" in tex:
         tex = rf"\begin{{split}}{tex}\end{{split}}"
     self.body.append(draw(tex, True, node))

@@ -46,7 +46,11 @@ def sheets_of(page: Path, soup) -> list[Path]:
     """The style sheets that a page asks for and this module did not write."""
     links = soup.select('link[rel="stylesheet"]')
     paths = [(page.parent / address(link)).resolve() for link in links]
-    return [path for path in paths if path.name not in (Path(SHEET).name, Path(NOSCRIPT).name)]
+    return [
+        path
+        for path in paths
+        if path.name not in (Path(SHEET).name, Path(NOSCRIPT).name)
+    ]
 
 
 def thin_scripts(soup) -> None:
@@ -58,7 +62,9 @@ def thin_scripts(soup) -> None:
         elif name:
             script["defer"] = ""
         elif "DOCUMENTATION_OPTIONS." in script.text:
-            script["type"] = "module"  # waits, in its order, for the script that it adds to
+            script["type"] = (
+                "module"  # waits, in its order, for the script that it adds to
+            )
     for link in soup.select('link[rel="preload"]'):
         link.extract()
 
@@ -91,7 +97,9 @@ def bundle(out: Path, sheets: list[Path]) -> None:
     made = json.loads(done.stdout)
     css = made["css"]
     if not made["noscript"].count("--pst-color-text-base"):
-        raise ExtensionError("light_pages: the theme's colours were not found")
+        raise ExtensionError(
+            "light_pages: the theme's colours were not found"
+        )
     # What formulas are made of; what the icons' style rules show.
     letters = {
         letter
@@ -103,7 +111,10 @@ def bundle(out: Path, sheets: list[Path]) -> None:
         )
         for letter in BeautifulSoup(formula, "html.parser").text
     }
-    icons = {chr(int(code, 16)) for code in re.findall(r'"\\(f[0-9a-f]{3})"', css)}
+    icons = {
+        chr(int(code, 16))
+        for code in re.findall(r'"\\(f[0-9a-f]{3})"', css)
+    }
     if not letters or not icons:
         raise ExtensionError("light_pages: no formula or no icon was found")
     folder = out / SHEET
@@ -121,7 +132,9 @@ def bundle(out: Path, sheets: list[Path]) -> None:
 
 def shrink(source: Path, target: Path, letters: set[str]) -> None:
     """A copy of a font that has these letters only."""
-    options = subset.Options(flavor="woff2", layout_features=[], hinting=False)
+    options = subset.Options(
+        flavor="woff2", layout_features=[], hinting=False
+    )
     font = subset.load_font(source, options)
     maker = subset.Subsetter(options)
     maker.populate(unicodes=map(ord, letters))
@@ -133,7 +146,9 @@ def drop_unnamed(out: Path) -> None:
     """Delete the static files that no page and no style sheet of ours asks for."""
     named = {(out / SHEET).resolve(), (out / NOSCRIPT).resolve()}
     for page in pages_of(out):
-        soup = BeautifulSoup(page.read_text(encoding="utf-8"), "html.parser")
+        soup = BeautifulSoup(
+            page.read_text(encoding="utf-8"), "html.parser"
+        )
         for element in soup.select("[src], [href]"):
             named.add((page.parent / address(element)).resolve())
     css = (out / SHEET).read_text(encoding="utf-8")
@@ -148,7 +163,9 @@ def drop_unnamed(out: Path) -> None:
 
 
 def pages_of(out: Path) -> list[Path]:
-    return sorted(page for page in out.rglob("*.html") if "_static" not in page.parts)
+    return sorted(
+        page for page in out.rglob("*.html") if "_static" not in page.parts
+    )
 
 
 def lighten(app, exception):
@@ -157,7 +174,9 @@ def lighten(app, exception):
     out = Path(app.outdir)
     fresh, sheets = {}, []
     for page in pages_of(out):
-        soup = BeautifulSoup(page.read_text(encoding="utf-8"), "html.parser")
+        soup = BeautifulSoup(
+            page.read_text(encoding="utf-8"), "html.parser"
+        )
         if own := sheets_of(page, soup):
             fresh[page] = soup
             sheets += [sheet for sheet in own if sheet not in sheets]
@@ -177,9 +196,14 @@ def lighten(app, exception):
         first, *others = soup.select('link[rel="stylesheet"]')
         for link in others:
             link.extract()
-        first.attrs = {"rel": "stylesheet", "href": f"{root}{SHEET}?{digest}"}
+        first.attrs = {
+            "rel": "stylesheet",
+            "href": f"{root}{SHEET}?{digest}",
+        }
         soup.head.noscript.append(
-            soup.new_tag("link", rel="stylesheet", href=f"{root}{NOSCRIPT}?{digest}")
+            soup.new_tag(
+                "link", rel="stylesheet", href=f"{root}{NOSCRIPT}?{digest}"
+            )
         )
         page.write_text(str(soup), encoding="utf-8")
     drop_unnamed(out)

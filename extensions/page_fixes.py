@@ -111,7 +111,9 @@ def describe(soup):
         ("property", "og:title", title),
         ("property", "og:description", text),
     ):
-        soup.head.append(soup.new_tag("meta", attrs={key: name, "content": content}))
+        soup.head.append(
+            soup.new_tag("meta", attrs={key: name, "content": content})
+        )
 
 
 def fix_pages(app, exception):

@@ -16,7 +16,12 @@ from sphinx.errors import ExtensionError
 
 ROOT = Path(__file__).parent.parent
 MINISEARCH = ROOT / "node_modules/minisearch/dist/umd/index.js"
-SPHINX_SCRIPTS = ("doctools.js", "searchtools.js", "language_data.js", "searchindex.js")
+SPHINX_SCRIPTS = (
+    "doctools.js",
+    "searchtools.js",
+    "language_data.js",
+    "searchindex.js",
+)
 SCRIPTS = ("minisearch.js", "search-sections.js", "search.js")
 
 # TeX as a reader would type or read it.
@@ -41,13 +46,28 @@ def words_of(node: nodes.Node) -> str:
         return readable(node.astext())
     if isinstance(node, nodes.Text):
         return node.astext()
-    if isinstance(node, nodes.math_block | nodes.literal_block | nodes.comment | nodes.raw | nodes.section | nodes.target):
+    if isinstance(
+        node,
+        nodes.math_block
+        | nodes.literal_block
+        | nodes.comment
+        | nodes.raw
+        | nodes.section
+        | nodes.target,
+    ):
         return ""
-    if isinstance(node, nodes.Element) and {"cell_output", "cell_input"} & set(node.get("classes", [])):
+    if isinstance(node, nodes.Element) and {
+        "cell_output",
+        "cell_input",
+    } & set(node.get("classes", [])):
         # A figure's caption is prose all the same.
-        return " ".join(words_of(caption) for caption in node.findall(nodes.caption))
+        return " ".join(
+            words_of(caption) for caption in node.findall(nodes.caption)
+        )
     inline = isinstance(node, nodes.TextElement)
-    return ("" if inline else " ").join(words_of(child) for child in node.children)
+    return ("" if inline else " ").join(
+        words_of(child) for child in node.children
+    )
 
 
 def own(section: nodes.section, kind: type):
@@ -62,14 +82,24 @@ def sections_of(app, name: str):
     doctree = app.env.get_doctree(name)
     page = " ".join(words_of(app.env.titles[name]).split())
     for section in doctree.findall(nodes.section):
-        title = next((c for c in section if isinstance(c, nodes.title)), None)
+        title = next(
+            (c for c in section if isinstance(c, nodes.title)), None
+        )
         if title is None:
             continue
         is_top = section.parent is doctree
-        url = app.builder.get_target_uri(name) + ("" if is_top else f"#{section['ids'][0]}")
-        text = " ".join(words_of(child) for child in section.children if child is not title)
+        url = app.builder.get_target_uri(name) + (
+            "" if is_top else f"#{section['ids'][0]}"
+        )
+        text = " ".join(
+            words_of(child)
+            for child in section.children
+            if child is not title
+        )
         yield {
-            "terms": " ".join(words_of(term) for term in own(section, nodes.strong)),
+            "terms": " ".join(
+                words_of(term) for term in own(section, nodes.strong)
+            ),
             "page": page,
             "title": page if is_top else " ".join(words_of(title).split()),
             "text": " ".join(text.split()),
@@ -79,7 +109,9 @@ def sections_of(app, name: str):
 
 def claims():
     """The ledger's claims, each with its place in the table."""
-    for claim in yaml.safe_load((ROOT / "book/claims.yml").read_text(encoding="utf-8")):
+    for claim in yaml.safe_load(
+        (ROOT / "book/claims.yml").read_text(encoding="utf-8")
+    ):
         yield {
             "terms": "",
             "page": "The ledger",
@@ -93,29 +125,42 @@ def write_search(app, exception):
     if exception or app.builder.name != "html":
         return
     out = Path(app.outdir)
-    sections = [s for name in sorted(app.env.found_docs) for s in sections_of(app, name)]
+    sections = [
+        s
+        for name in sorted(app.env.found_docs)
+        for s in sections_of(app, name)
+    ]
     sections += claims()
     ledger = (out / "book/13-ledger.html").read_text(encoding="utf-8")
     if 'id="A01"' not in ledger:
         raise ExtensionError("section_search: the ledger has no row A01")
     static = out / "_static"
     (static / "search-sections.js").write_text(
-        f"const SECTIONS = {json.dumps(sections, ensure_ascii=False)};", encoding="utf-8"
+        f"const SECTIONS = {json.dumps(sections, ensure_ascii=False)};",
+        encoding="utf-8",
     )
     shutil.copyfile(MINISEARCH, static / "minisearch.js")
     (out / "searchindex.js").unlink(missing_ok=True)
 
     page = out / "search.html"
     soup = BeautifulSoup(page.read_text(encoding="utf-8"), "html.parser")
-    old = [s for s in soup.select("script[src]") if s["src"].split("?")[0].rpartition("/")[2] in SPHINX_SCRIPTS]
+    old = [
+        s
+        for s in soup.select("script[src]")
+        if s["src"].split("?")[0].rpartition("/")[2] in SPHINX_SCRIPTS
+    ]
     if old:
         for script in old:
             script.extract()
         for name in SCRIPTS:
-            soup.head.append(soup.new_tag("script", src=f"_static/{name}", defer=""))
+            soup.head.append(
+                soup.new_tag("script", src=f"_static/{name}", defer="")
+            )
         page.write_text(str(soup), encoding="utf-8")
     elif not soup.select_one('script[src^="_static/search.js"]'):
-        raise ExtensionError("section_search: search.html has no script of Sphinx's search")
+        raise ExtensionError(
+            "section_search: search.html has no script of Sphinx's search"
+        )
 
 
 def setup(app):

@@ -21,7 +21,9 @@ DARK = {
     "#cc79a7": "#e39ac3",  # ACCENT
 }
 RULES = "".join(f"--{color[1:]}:{dark};" for color, dark in DARK.items())
-STYLE = f"<style>@media (prefers-color-scheme: dark){{svg{{{RULES}}}}}</style>"
+STYLE = (
+    f"<style>@media (prefers-color-scheme: dark){{svg{{{RULES}}}}}</style>"
+)
 USED = re.compile("(fill|stroke): (" + "|".join(DARK) + ")")
 
 

@@ -7,7 +7,15 @@ from urllib.parse import quote, unquote, urlsplit
 
 import pytest
 from browser import chromium, serve
-from test_pages import HTML, PAGES, RAW, ROOT, SIZES, VISIBLE_TEXT, watched_page
+from test_pages import (
+    HTML,
+    PAGES,
+    RAW,
+    ROOT,
+    SIZES,
+    VISIBLE_TEXT,
+    watched_page,
+)
 
 KIB = 1024
 FIRST_LOAD = 130 * KIB  # as a server sends it
@@ -35,7 +43,9 @@ pytestmark = pytest.mark.needs_browser
 @pytest.fixture(scope="module")
 def site():
     if not PAGES:
-        pytest.fail("there is no built book to look at: run `make book` first")
+        pytest.fail(
+            "there is no built book to look at: run `make book` first"
+        )
     with serve(HTML) as address:
         yield address
 
@@ -59,13 +69,21 @@ def test_first_load_is_light(browser, site, name):
         asked = set()
         page.on("request", lambda request: asked.add(request.url))
         page.goto(f"{site}/{name}", wait_until="networkidle")
-        weights = {url.removeprefix(site): sent(url) for url in asked if url.startswith(site)}
+        weights = {
+            url.removeprefix(site): sent(url)
+            for url in asked
+            if url.startswith(site)
+        }
     assert sum(weights.values()) <= FIRST_LOAD, weights
 
 
 def test_site_is_small():
     files = [path for path in HTML.rglob("*") if path.is_file()]
-    size = sum(path.stat().st_size for path in files if "_sources" not in path.parts)
+    size = sum(
+        path.stat().st_size
+        for path in files
+        if "_sources" not in path.parts
+    )
     assert size <= SITE
 
 
@@ -73,7 +91,9 @@ def test_site_is_small():
 def plain(browser):
     """A reader without scripts, in either scheme."""
     contexts = {
-        scheme: browser.new_context(java_script_enabled=False, color_scheme=scheme)
+        scheme: browser.new_context(
+            java_script_enabled=False, color_scheme=scheme
+        )
         for scheme in ("light", "dark")
     }
     yield contexts
@@ -88,11 +108,17 @@ def test_without_scripts(plain, site, name):
         page = context.new_page()
         page.goto(f"{site}/{name}")
         text = page.evaluate(VISIBLE_TEXT)
-        assert [line for line in text.splitlines() if RAW.search(line)] == []
+        assert [
+            line for line in text.splitlines() if RAW.search(line)
+        ] == []
         style = "getComputedStyle(document.body)"
-        colors.append(page.evaluate(f"[{style}.color, {style}.backgroundColor]"))
+        colors.append(
+            page.evaluate(f"[{style}.color, {style}.backgroundColor]")
+        )
         folded = page.locator("article details")
-        opened = folded.evaluate_all("all => all.filter(e => e.open).length")
+        opened = folded.evaluate_all(
+            "all => all.filter(e => e.open).length"
+        )
         assert opened == 0
         if folded.count():
             folded.first.locator("summary").click()
@@ -138,5 +164,9 @@ def test_axe_finds_nothing(browser, site, name, size, scheme):
         page.add_script_tag(path=AXE)
         found = page.evaluate("async () => (await axe.run()).violations")
     assert found == [], json.dumps(
-        [(v["id"], [n["html"][:200] for n in v["nodes"][:3]]) for v in found], indent=1
+        [
+            (v["id"], [n["html"][:200] for n in v["nodes"][:3]])
+            for v in found
+        ],
+        indent=1,
     )
