@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+from base64 import b64decode
 from hashlib import sha256
 from pathlib import Path
 
@@ -67,6 +68,18 @@ def thin_scripts(soup) -> None:
             )
     for link in soup.select('link[rel="preload"]'):
         link.extract()
+
+
+def store_stills(page: Path, soup) -> None:
+    """A picture inside the page becomes a file: where the script runs, nobody loads it."""
+    for image in soup.select('.explorable img[src^="data:image/png;base64,"]'):
+        content = b64decode(image["src"].partition(",")[2])
+        name = f"still-{sha256(content).hexdigest()[:16]}.png"
+        folder = next(p for p in page.parents if (p / "_images").is_dir())
+        (folder / "_images" / name).write_bytes(content)
+        up = "../" * len(page.relative_to(folder).parents[1:])
+        image["src"] = f"{up}_images/{name}"
+        image["loading"] = "lazy"
 
 
 def size_images(page: Path, soup) -> None:
@@ -184,6 +197,7 @@ def lighten(app, exception):
         return
     for page, soup in fresh.items():
         thin_scripts(soup)
+        store_stills(page, soup)
         size_images(page, soup)
         page.write_text(str(soup), encoding="utf-8")
     for name in UNUSED_SCRIPTS:

@@ -12,6 +12,7 @@ from pathlib import Path
 from textwrap import shorten
 
 from bs4 import BeautifulSoup
+from repository import repository_address
 from sphinx.errors import ExtensionError
 
 ROOT_PAGE = """<!doctype html>
@@ -23,6 +24,23 @@ ROOT_PAGE = """<!doctype html>
 <meta http-equiv="refresh" content="0; url={page}">
 </head>
 <body><p><a href="{page}">{title}</a></p></body>
+</html>
+"""
+
+# A server shows this one for every address that it does not know, however deep.
+NOT_FOUND = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<meta name="color-scheme" content="light dark">
+<title>No such page: {title}</title>
+<link rel="icon" href="data:,">
+</head>
+<body>
+<h1>There is no such page</h1>
+<p><a href="{base}{page}">{title}</a> begins here; <a href="{base}search.html">search it</a>.</p>
+</body>
 </html>
 """
 
@@ -59,13 +77,10 @@ def fold_with_details(box):
 
 
 def drop_with_details(menu):
-    button = menu.select_one(":scope > button")
+    button = menu.select_one(":scope > :is(button, summary)")
     menu.name, button.name = "details", "summary"
-    button.attrs = {
-        "class": button["class"],
-        "aria-label": button["aria-label"],
-        "title": button["aria-label"],
-    }
+    name = button["aria-label"]
+    button.attrs = {"class": button["class"], "aria-label": name, "title": name}
 
 
 def leave_hint_to_browser(element):
@@ -77,10 +92,10 @@ def name_fold_by_its_text(summary):
 
 
 FIXES = {
-    'summary[aria-label="Toggle hidden content"]': name_fold_by_its_text,
-    'div.dropdown:has(> button[data-bs-toggle="dropdown"])': drop_with_details,
-    '[data-bs-toggle="tooltip"]': leave_hint_to_browser,
-    "div.admonition.dropdown": fold_with_details,
+    "details.hide > summary": name_fold_by_its_text,
+    ":is(div, details).dropdown:has(> .dropdown-menu)": drop_with_details,
+    "[data-bs-placement]": leave_hint_to_browser,
+    ":is(div, details).admonition.dropdown": fold_with_details,
     "button.search-button-field": name_search_button_by_its_text,
     "button.theme-switch-button i": leave_name_to_theme_switch,
     "a.navbar-brand": put_logo_in_a_landmark,
@@ -137,6 +152,15 @@ def fix_pages(app, exception):
             f"page_fixes: no page has {', '.join(sorted(unused))}"
         )
 
+    address = repository_address(Path(app.srcdir))
+    (out / "404.html").write_text(
+        NOT_FOUND.format(
+            title=escape(app.config.html_title),
+            page=f"{app.config.root_doc}.html",
+            base=f"/{address.rpartition('/')[2]}/" if address else "/",
+        ),
+        encoding="utf-8",
+    )
     # The redirect that stands at the root by default has no title, and asks for a missing icon.
     (out / "index.html").write_text(
         ROOT_PAGE.format(
