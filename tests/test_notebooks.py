@@ -71,7 +71,9 @@ def test_every_public_function_is_used_and_shown_at_most_once():
         for name in re.findall(r"attn\.(\w+)", call)
     )
     used = {
-        name for source in cells for name in re.findall(r"attn\.(\w+)", source)
+        name
+        for source in cells
+        for name in re.findall(r"attn\.(\w+)", source)
     }
     assert max(shown.values()) == 1
     assert set(attnlib.__all__) - {"check", "show_source"} <= used
