@@ -36,7 +36,7 @@ function render({ model, el }) {
   picture.path("median").setAttribute("d", line(xs, down("median")));
   picture.path("mean").setAttribute("d", line(xs, down("mean")));
   const alive = picture.path("bar alive"), collapsed = picture.path("bar collapsed"), dots = picture.path("dots");
-  const values = ["this row: Σa²", "Tr J", "all rows: median", "mean"].map((name) => [name, h("b")]);
+  const values = ["this row: Σa²", "Tr J", "median Tr J", "mean Tr J"].map((name) => [name, h("b")]);
   picture.word("Σa²\ncollapsed", 98, 6, "right");
   picture.word("Tr J\nalive", 2, 80);
   picture.word("1", -0.5, 0, "right");
