@@ -92,6 +92,27 @@ def products_and_exp(query, key, value):
     return output
 
 
+def backward_products_and_exp(grad, query, key, value):
+    """The backward's floor: five matrix products and the exponentials, block by block."""
+    grad_query = np.empty_like(query)
+    grad_key, grad_value = np.zeros_like(key), np.zeros_like(value)
+    height = block_rows(key.shape[-2])
+    weights = np.empty((height, key.shape[-2]), query.dtype)
+    slopes = np.empty_like(weights)
+    for head in np.ndindex(query.shape[:-2]):
+        for start in range(0, query.shape[-2], height):
+            rows = slice(start, start + height)
+            q, g = query[head][rows] / 8, grad[head][rows]
+            a, s = weights[: len(q)], slopes[: len(q)]
+            np.matmul(q, key[head].T, out=a)
+            np.exp(a, out=a)
+            np.matmul(g, value[head].T, out=s)
+            np.matmul(s, key[head], out=grad_query[head][rows])
+            grad_value[head] += a.T @ g
+            grad_key[head] += s.T @ q
+    return grad_query, grad_key, grad_value
+
+
 def fused(torch, *tensors, **options):
     """torch's fused attention; a RuntimeError where torch would fall back to another."""
     from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -171,7 +192,13 @@ def backward(n, dtype, arrays, tensors, torch):
     vjp = attn.scaled_dot_product_attention_vjp
     return Case(
         f"backward, n {n}, {dtype}",
-        {"attnlib": partial(vjp, grad_output, *inputs), "torch": autograd},
+        {
+            "attnlib": partial(vjp, grad_output, *inputs),
+            "torch": autograd,
+            "products and exp": partial(
+                backward_products_and_exp, grad_output, *inputs
+            ),
+        },
         rounds=ROUNDS[n],
         targets={"torch": BACKWARD[dtype]} if n == 2048 else {},
     )
