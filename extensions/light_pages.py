@@ -72,7 +72,9 @@ def thin_scripts(soup) -> None:
 
 def store_stills(page: Path, soup) -> None:
     """A picture inside the page becomes a file: where the script runs, nobody loads it."""
-    for image in soup.select('.explorable img[src^="data:image/png;base64,"]'):
+    for image in soup.select(
+        '.explorable img[src^="data:image/png;base64,"]'
+    ):
         content = b64decode(image["src"].partition(",")[2])
         name = f"still-{sha256(content).hexdigest()[:16]}.png"
         folder = next(p for p in page.parents if (p / "_images").is_dir())

@@ -80,7 +80,11 @@ def drop_with_details(menu):
     button = menu.select_one(":scope > :is(button, summary)")
     menu.name, button.name = "details", "summary"
     name = button["aria-label"]
-    button.attrs = {"class": button["class"], "aria-label": name, "title": name}
+    button.attrs = {
+        "class": button["class"],
+        "aria-label": name,
+        "title": name,
+    }
 
 
 def leave_hint_to_browser(element):
