@@ -40,7 +40,7 @@ function render({ model, el }) {
   const rows = tokens.map((token, i) => h("div", {}, h("span", {}, token), h("div", {}, bars[i], marks[i]), numbers[i]));
   const collapse = h("b"), trace = h("b"), part = h("i");
   const split = h("div", { class: "split" }, h("span", {}, "Σa² ", collapse), h("span", {}, "Tr J ", trace), h("div", {}, part));
-  el.append(ask.node, h("div", { class: "bars" }, ...rows), split, divide.node);
+  el.append(ask.node, divide.node, h("div", { class: "bars" }, ...rows), split);
   const draw = (state, before) => {
     const now = row(scores[state.token], state.divisor), usual = softmax(scores[state.token], 1 / ROOT);
     const place = nearest(DIVISORS, state.divisor) / 125;
