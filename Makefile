@@ -32,7 +32,7 @@ book: $(READY) $(NODE_MODULES)  ## execute every chapter and build the book, str
 # Two workers of one thread each: BLAS threads of both would wait for one another.
 # The notebooks, which take longest, come first, so that both workers end together.
 test: export OPENBLAS_NUM_THREADS := 1
-test: $(READY)  ## compare every output of every chapter with a new run, and run the tests
+test: $(READY) $(NODE_MODULES)  ## compare every output of every chapter with a new run, and run the tests
 	$(PYTEST) -n 2 --dist loadfile -m "not ($(NEEDS))" --nbval --nbval-current-env \
 	    --nbval-sanitize-with tests/nbval_sanitize.cfg book/*.ipynb tests
 

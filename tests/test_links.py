@@ -197,6 +197,7 @@ def book(tmp_path_factory):
     )
     assert after != before
     config.write_text(after, encoding="utf-8")
+    (root / "node_modules").symlink_to(ROOT / "node_modules")
     git(root, "init", "--quiet", f"--initial-branch={BRANCH}")
     git(root, "remote", "add", "origin", f"{FORK}.git")
     command = Path(sys.executable).with_name("jupyter-book")
