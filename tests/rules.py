@@ -20,7 +20,7 @@ from stored import BOOK, calls, code_cells, output_texts, read, text, tree
 
 # Of a cell, of a printed line, of a number.
 LINES, COLUMNS, DIGITS = 25, 60, 6
-WORDS = range(1500, 2401)  # prose and captions
+WORDS = range(1500, 2201)  # prose and captions
 # Folded behind a click or absent from the page.
 HIDDEN = {"remove-cell", "remove-input", "hide-cell", "hide-input"}
 
