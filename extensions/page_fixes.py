@@ -140,7 +140,7 @@ def fix_pages(app, exception):
         return
     out = Path(app.outdir)
     unused = set(FIXES)
-    for name in app.env.found_docs:
+    for name in [*app.env.found_docs, "search", "genindex"]:
         page = out / f"{name}.html"
         before = page.read_text(encoding="utf-8")
         soup = BeautifulSoup(before, "html.parser")

@@ -115,6 +115,10 @@ def watched_page(browser, site, size=SIZES[0], scheme="light"):
 def open_page(page, address):
     page.goto(address, wait_until="load")
     page.evaluate("document.fonts.ready")
+    # What waits until it is near the screen is asked for now.
+    page.locator("img[loading=lazy]").evaluate_all(
+        "all => all.forEach(img => { img.loading = 'eager' })"
+    )
     page.wait_for_load_state("networkidle")
 
 
