@@ -21,6 +21,8 @@ from sphinx.util.math import get_node_equation_number
 
 HERE = Path(__file__).parent
 KATEX = HERE.parent / "node_modules" / "katex"
+# Of this environment, else of the system.
+NODE = shutil.which("node", path=Path(sys.executable).parent) or "node"
 logger = logging.getLogger(__name__)
 
 
@@ -31,9 +33,8 @@ def node_program() -> subprocess.Popen:
         raise ExtensionError(
             "KaTeX is not installed: `make book` does it (npm ci)"
         )
-    node = shutil.which("node", path=Path(sys.executable).parent)
     return subprocess.Popen(
-        [node or "node", HERE / "katex.mjs"],
+        [NODE, HERE / "katex.mjs"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -7,20 +7,18 @@ build: then the theme has changed, and the pass is wrong or no longer needed.
 import json
 import logging
 import re
-import shutil
 import subprocess
-import sys
 from base64 import b64decode
 from hashlib import sha256
 from pathlib import Path
 
 from bs4 import BeautifulSoup
 from fontTools import subset
+from katex_math import KATEX, NODE
 from sphinx.errors import ExtensionError
 
 HERE = Path(__file__).parent
 logging.getLogger("fontTools").setLevel(logging.WARNING)
-KATEX = HERE.parent / "node_modules" / "katex" / "dist"
 SHEET, NOSCRIPT = "_static/styles/book.css", "_static/styles/noscript.css"
 
 # Scripts of the theme and of extensions that nothing in this book needs.
@@ -98,11 +96,10 @@ def size_images(page: Path, soup) -> None:
         image["decoding"] = "async"
 
 
-def bundle(out: Path, sheets: list[Path]) -> None:
+def bundle(out: Path, sheets: list[Path], letters: set[str]) -> None:
     """Write the two style sheets of all pages, and the fonts that they name."""
-    node = shutil.which("node", path=Path(sys.executable).parent) or "node"
     done = subprocess.run(
-        [node, HERE / "bundle_css.mjs", out, *sheets],
+        [NODE, HERE / "bundle_css.mjs", out, *sheets],
         capture_output=True,
         text=True,
         encoding="utf-8",
@@ -115,17 +112,7 @@ def bundle(out: Path, sheets: list[Path]) -> None:
         raise ExtensionError(
             "light_pages: the theme's colours were not found"
         )
-    # What formulas are made of; what the icons' style rules show.
-    letters = {
-        letter
-        for page in out.rglob("*.html")
-        for formula in re.findall(
-            r'class="katex-html".*?(?=<span class="katex"|</p>|</div>)',
-            page.read_text(encoding="utf-8"),
-            re.S,
-        )
-        for letter in BeautifulSoup(formula, "html.parser").text
-    }
+    # What the icons' style rules show.
     icons = {
         chr(int(code, 16))
         for code in re.findall(r'"\\(f[0-9a-f]{3})"', css)
@@ -136,7 +123,7 @@ def bundle(out: Path, sheets: list[Path]) -> None:
     for url in sorted(set(re.findall(r"url\(([^)]*\.woff2)\)", css))):
         source = (folder.parent / url).resolve()
         if url.startswith("fonts/"):
-            source = KATEX / url
+            source = KATEX / "dist" / url
         target = folder.parent / "fonts" / source.name
         target.parent.mkdir(exist_ok=True)
         shrink(source, target, icons if "fa-" in source.name else letters)
@@ -157,13 +144,10 @@ def shrink(source: Path, target: Path, letters: set[str]) -> None:
     subset.save_font(font, target, options)
 
 
-def drop_unnamed(out: Path) -> None:
+def drop_unnamed(out: Path, pages: dict) -> None:
     """Delete the static files that no page and no style sheet of ours asks for."""
     named = {(out / SHEET).resolve(), (out / NOSCRIPT).resolve()}
-    for page in pages_of(out):
-        soup = BeautifulSoup(
-            page.read_text(encoding="utf-8"), "html.parser"
-        )
+    for page, soup in pages.items():
         for element in soup.select("[src], [href]"):
             named.add((page.parent / address(element)).resolve())
     css = (out / SHEET).read_text(encoding="utf-8")
@@ -177,24 +161,22 @@ def drop_unnamed(out: Path) -> None:
             path.unlink()
 
 
-def pages_of(out: Path) -> list[Path]:
-    return sorted(
-        page for page in out.rglob("*.html") if "_static" not in page.parts
-    )
+def pages_of(out: Path) -> dict:
+    """Every finished page, parsed."""
+    return {
+        page: BeautifulSoup(page.read_text(encoding="utf-8"), "html.parser")
+        for page in sorted(out.rglob("*.html"))
+        if "_static" not in page.parts
+    }
 
 
 def lighten(app, exception):
     if exception or app.builder.name != "html":
         return
     out = Path(app.outdir)
-    fresh, sheets = {}, []
-    for page in pages_of(out):
-        soup = BeautifulSoup(
-            page.read_text(encoding="utf-8"), "html.parser"
-        )
-        if own := sheets_of(page, soup):
-            fresh[page] = soup
-            sheets += [sheet for sheet in own if sheet not in sheets]
+    pages = pages_of(out)
+    own = {page: sheets_of(page, soup) for page, soup in pages.items()}
+    fresh = {page: pages[page] for page, found in own.items() if found}
     if not fresh:
         return
     for page, soup in fresh.items():
@@ -205,7 +187,17 @@ def lighten(app, exception):
     for name in UNUSED_SCRIPTS:
         for script in (out / "_static").rglob(name):
             script.unlink()  # its words are no reason to keep a rule
-    bundle(out, [KATEX / "katex.min.css", *sheets])
+    # The theme's order, each once; what formulas are made of.
+    sheets = dict.fromkeys(
+        sheet for found in own.values() for sheet in found
+    )
+    letters = {
+        letter
+        for soup in pages.values()
+        for formula in soup.select(".katex-html")
+        for letter in formula.text
+    }
+    bundle(out, [KATEX / "dist/katex.min.css", *sheets], letters)
     digest = sha256((out / SHEET).read_bytes()).hexdigest()[:8]
     for page, soup in fresh.items():
         root = soup.html["data-content_root"]
@@ -222,7 +214,7 @@ def lighten(app, exception):
             )
         )
         page.write_text(str(soup), encoding="utf-8")
-    drop_unnamed(out)
+    drop_unnamed(out, pages)
 
 
 def setup(app):

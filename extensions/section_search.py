@@ -2,6 +2,7 @@
 
 The sections go into one script, so that searching works from a copy on disk, too; the
 words are looked up by MiniSearch (npm) in the reader's browser, with book/assets/search.js.
+Sphinx's own scripts for it are left out by light_pages, as on every page.
 """
 
 import json
@@ -16,12 +17,6 @@ from sphinx.errors import ExtensionError
 
 ROOT = Path(__file__).parent.parent
 MINISEARCH = ROOT / "node_modules/minisearch/dist/umd/index.js"
-SPHINX_SCRIPTS = (
-    "doctools.js",
-    "searchtools.js",
-    "language_data.js",
-    "searchindex.js",
-)
 SCRIPTS = ("minisearch.js", "search-sections.js", "search.js")
 
 # TeX as a reader would type or read it.
@@ -144,23 +139,14 @@ def write_search(app, exception):
 
     page = out / "search.html"
     soup = BeautifulSoup(page.read_text(encoding="utf-8"), "html.parser")
-    old = [
-        s
-        for s in soup.select("script[src]")
-        if s["src"].split("?")[0].rpartition("/")[2] in SPHINX_SCRIPTS
-    ]
-    if old:
-        for script in old:
-            script.extract()
+    if not soup.select_one("#search-results"):
+        raise ExtensionError("section_search: search.html shows no results")
+    if not soup.select_one('script[src^="_static/search.js"]'):
         for name in SCRIPTS:
             soup.head.append(
                 soup.new_tag("script", src=f"_static/{name}", defer="")
             )
         page.write_text(str(soup), encoding="utf-8")
-    elif not soup.select_one('script[src^="_static/search.js"]'):
-        raise ExtensionError(
-            "section_search: search.html has no script of Sphinx's search"
-        )
 
 
 def setup(app):
