@@ -97,11 +97,13 @@ def integer(name: str, n: Any) -> int:
     return int(n)
 
 
-def positive_integer(name: str, n: Any) -> int:
-    """``n`` as an int ≥ 1."""
+def positive_integer(name: str, n: Any, largest: float = np.inf) -> int:
+    """``n`` as an int from 1 to ``largest``."""
     n = integer(name, n)
     if n < 1:
         raise ValueError(f"{name} must be at least 1, got {n}")
+    if n > largest:
+        raise ValueError(f"{name} must be at most {largest}, got {n}")
     return n
 
 

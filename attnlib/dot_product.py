@@ -49,18 +49,10 @@ def dot_product_variance(
     -----
     Source: chapter 6, equation (dot-variance).
     """
-    mean_q = floating("query_mean", query_mean)
-    mean_k = floating("key_mean", key_mean)
-    cov_q = floating("query_cov", query_cov, 2)
-    cov_k = floating("key_cov", key_cov, 2)
-    d = len(mean_q)
-    shapes = mean_q.shape, mean_k.shape, cov_q.shape, cov_k.shape
-    if shapes != ((d,), (d,), (d, d), (d, d)):
-        raise ValueError(
-            "query_mean, key_mean must be (d,) and query_cov, key_cov "
-            f"(d, d) with one d, got {shapes[0]}, {shapes[1]} and "
-            f"{shapes[2]}, {shapes[3]}"
-        )
+    mean_q, mean_k, cov_q, cov_k = _moments(
+        {"query_mean": query_mean, "key_mean": key_mean},
+        {"query_cov": query_cov, "key_cov": key_cov},
+    )
     # Σ_ij A_ij B_ij is Tr(A B) for a symmetric B, without the product.
     trace = np.sum(cov_q * cov_k)
     return float(trace + mean_q @ cov_k @ mean_q + mean_k @ cov_q @ mean_k)
@@ -132,16 +124,10 @@ def row_variance_moments(
     -----
     Source: chapter 6, equation (row-theorem).
     """
-    mean_q = floating("query_mean", query_mean)
-    cov_q = floating("query_cov", query_cov, 2)
-    cov_k = floating("key_cov", key_cov, 2)
-    d = len(mean_q)
-    shapes = mean_q.shape, cov_q.shape, cov_k.shape
-    if shapes != ((d,), (d, d), (d, d)):
-        raise ValueError(
-            "query_mean must be (d,) and query_cov, key_cov (d, d) with "
-            f"one d, got {shapes[0]} and {shapes[1]}, {shapes[2]}"
-        )
+    mean_q, cov_q, cov_k = _moments(
+        {"query_mean": query_mean},
+        {"query_cov": query_cov, "key_cov": key_cov},
+    )
     product, pull = cov_q @ cov_k, cov_k @ mean_q
     mean = np.trace(product) + mean_q @ pull
     variance = 2 * np.sum(product * product.T) + 4 * pull @ cov_q @ pull
@@ -182,10 +168,8 @@ def match_probability(d: int, n: int, rho: float) -> float:
     correct" of forced choice: Hacker and Ratcliff, Percept. Psychophys. 26,
     168 (1979).
     """
-    d, n = positive_integer("d", d), positive_integer("n", n)
+    d, n = positive_integer("d", d), positive_integer("n", n, LARGEST_N)
     rho = finite_number("rho", rho, 0)
-    if n > LARGEST_N:
-        raise ValueError(f"n must be at most {LARGEST_N}, got {n}")
     if rho > 1:
         raise ValueError(f"rho must be at most 1, got {rho}")
     # Below, e^{-72} is missed; above, what does not underflow is not.
@@ -291,3 +275,22 @@ def density_of_large_order(order: float, r: Array) -> Array:
     stirling = np.exp(1 / (24 * order) - 7 / (2880 * order**3))
     body = np.exp(order * (np.log1p(rise / 2) - rise))
     return body * debye * stirling / np.sqrt(4 * np.pi * order * w)
+
+
+def _moments(means, covs):
+    """Named means (d,) and covariance matrices (d, d), of one d."""
+    vectors = [floating(name, x) for name, x in means.items()]
+    matrices = [floating(name, x, 2) for name, x in covs.items()]
+    d = len(vectors[0])
+    if any(v.shape != (d,) for v in vectors) or any(
+        m.shape != (d, d) for m in matrices
+    ):
+        got = " and ".join(
+            ", ".join(str(x.shape) for x in arrays)
+            for arrays in (vectors, matrices)
+        )
+        raise ValueError(
+            f"{', '.join(means)} must be (d,) and {', '.join(covs)} (d, d) "
+            f"with one d, got {got}"
+        )
+    return *vectors, *matrices

@@ -245,7 +245,7 @@ def lead_density_at_zero(n: int) -> float:
     E max z. As Φ'' = -x Φ', E max z = n ∫ x Φ' Φ^(n-1) is p₀, once more by
     parts. Source: chapter 8, equation (fixed-n).
     """
-    n = _checked_count(n)
+    n = positive_integer("n", n, LARGEST_N)
     # Φ'² < e^{-80} at both ends, and n² Φ'² < e^{-58} at the upper one.
     step = STEP / 8
     x = np.arange(-9, 10, step)
@@ -346,15 +346,8 @@ def frozen_squared_jacobian_norm(m: float) -> float:
     return m * (1 - m) / 3
 
 
-def _checked_count(n):
-    n = positive_integer("n", n)
-    if n > LARGEST_N:
-        raise ValueError(f"n must be at most {LARGEST_N}, got {n}")
-    return n
-
-
 def _checked(n, sigma):
-    n = _checked_count(n)
+    n = positive_integer("n", n, LARGEST_N)
     sigma = finite_number("sigma", sigma, 0)
     if sigma > LARGEST_SIGMA:
         raise ValueError(
