@@ -9,6 +9,7 @@ import os
 import shutil
 
 import pytest
+from browser import HTML, NAMES, chromium, serve
 from hypothesis import Phase, settings
 
 # `make mutate` needs one failure, not the smallest one.
@@ -19,12 +20,11 @@ settings.register_profile(
     database=None,
 )
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 PRESENT = {
     "torch": lambda: importlib.util.find_spec("torch"),
     "browser": lambda: (
         importlib.util.find_spec("playwright")
-        and any(map(shutil.which, BROWSERS))
+        and any(map(shutil.which, NAMES))
     ),
     "repo2docker": lambda: importlib.util.find_spec("repo2docker"),
     "dask": lambda: importlib.util.find_spec("distributed"),
@@ -47,3 +47,51 @@ def pytest_runtest_setup(item):
             answer(
                 f"{need} is not installed here: `make check` installs and requires it"
             )
+
+
+@pytest.fixture(scope="module")
+def site():
+    """The built book's address; a module may have a site of its own."""
+    if not any(HTML.glob("book/*.html")):
+        pytest.fail(
+            "there is no built book to look at: run `make book` first"
+        )
+    with serve(HTML) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def blank(browser):
+    """An empty page, to run modules in."""
+    page = browser.new_page()
+    page.goto("about:blank")
+    yield page
+    page.close()
+
+
+@pytest.fixture
+def visit(browser, site):
+    """Opens a page of the module's own site; page.problems are its scripts' errors."""
+    opened = []
+
+    def visit(
+        where="", name="light", width=1280, height=900, root=site, **context
+    ):
+        size = {"width": width, "height": height}
+        page = browser.new_page(viewport=size, **context)
+        page.problems = []
+        page.on("pageerror", lambda error: page.problems.append(str(error)))
+        page.goto(f"{root}/{name}.html{where}", wait_until="load")
+        page.wait_for_timeout(100)
+        opened.append(page)
+        return page
+
+    yield visit
+    for page in opened:
+        page.close()

@@ -12,9 +12,17 @@ import matplotlib
 import numpy as np
 import pytest
 import rules
-from browser import chromium, serve
+from browser import serve
+from explored import (
+    computed,
+    data,
+    listen,
+    rest,
+    stored_explorables,
+    write_pages,
+)
 from oracles import script as load_script
-from stored import BOOK, code, notebook, output_texts, read, shown
+from stored import code, notebook, output_texts, read, shown
 from working_tree import ROOT
 
 import attnlib as attn
@@ -24,7 +32,9 @@ from attnlib.book.explorables import explorable, normals
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-NAMES = ("bank", "walk", "split")
+NAMES = ("bank", "walk", "split")  # that are tried here, on one page
+FOLDER = ROOT / "attnlib/book/explorables"
+ALL = sorted({x.stem for x in FOLDER.glob("*.js")} - {"parts", "mount"})
 SPREADS = np.logspace(-1, 2, 40)
 needs_browser = pytest.mark.needs_browser
 
@@ -51,10 +61,6 @@ def made(name, alt="A line.", **more):
     figure, ax = plt.subplots(figsize=(2, 1))
     ax.plot([0, 1])
     return explorable(name, figure, alt, **more)
-
-
-def data(element):
-    return json.loads(unescape(re.search("data='(.*?)'>", element)[1]))
 
 
 # --- what a cell shows -------------------------------------------------------
@@ -88,7 +94,7 @@ def test_data_are_rounded_and_stay_what_they_are():
     }
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ALL)
 def test_a_script_is_small_and_holds_only_the_parts_that_it_uses(name):
     text = explorables.script(name)
     style, rest = text.split("\n", 1)
@@ -97,7 +103,8 @@ def test_a_script_is_small_and_holds_only_the_parts_that_it_uses(name):
     assert "</script" not in text and not re.search("^import", text, re.M)
     for part in re.findall(r"^export \w+ (\w+)", rest, re.M):
         assert len(re.findall(rf"\b{part}\b", rest)) > 1 or part == "s"
-    assert ("function normals" in text) == (name != "bank")
+    draws = name in ("walk", "split", "freeze")
+    assert ("function normals" in text) == draws
 
 
 def test_colours_are_the_palette():
@@ -196,49 +203,16 @@ def test_an_explorable_is_described():
     assert len(said("A line.")) == 2
 
 
-def stored_explorables():
-    for path in sorted(BOOK.glob("*.ipynb")):
-        for cell in read(path)["cells"]:
-            if cell["cell_type"] == "code":
-                for html in output_texts(cell, "text/html"):
-                    if 'class="explorable"' in html:
-                        yield path.stem, html
-
-
 def test_data_in_the_book_are_small():
     found = list(stored_explorables())
     assert found
     for chapter, html in found:
         text = json.dumps(data(html)).encode()
         assert len(gzip.compress(text)) <= 8192, chapter
+        assert "<script" not in html, chapter
 
 
 # --- the numbers, in a browser ----------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as browser:
-        yield browser
-
-
-@pytest.fixture(scope="module")
-def computed(browser):
-    """What a module's exported functions return: JavaScript over its grid."""
-    page = browser.new_page()
-    page.goto("about:blank")
-
-    def run(name, body, argument=None):
-        text = base64.b64encode(explorables.script(name).encode()).decode()
-        return page.evaluate(
-            "async ([text, argument]) => {"
-            "const m = await import('data:text/javascript;charset=utf-8;base64,' + text);"
-            f"{body}}}",
-            [text, argument],
-        )
-
-    yield run
-    page.close()
 
 
 def agree(ours, theirs):
@@ -247,9 +221,10 @@ def agree(ours, theirs):
 
 
 @needs_browser
-def test_numbers_of_bank_are_attnlibs(computed):
+def test_numbers_of_bank_are_attnlibs(blank):
     divisors = 2 ** (np.arange(251) / 50)
     found = computed(
+        blank,
         "bank",
         """return argument.scores.map((scores) => argument.divisors.map((divisor) => {
           const { weights, collapse, trace, takingPart } = m.row(scores, divisor);
@@ -272,10 +247,11 @@ def test_numbers_of_bank_are_attnlibs(computed):
 
 
 @needs_browser
-def test_numbers_of_walk_are_attnlibs(computed):
+def test_numbers_of_walk_are_attnlibs(blank):
     widths = sorted({int(2 ** (i / 8) + 0.5) for i in range(97)})
     for seed in (0, 1, 2, 999):
         found = computed(
+            blank,
             "walk",
             """const sums = m.walks(argument.seed);
             return argument.widths.map((width) => [0, 0.5, 1].map((power) => {
@@ -296,10 +272,11 @@ def test_numbers_of_walk_are_attnlibs(computed):
 
 
 @needs_browser
-def test_numbers_of_split_are_attnlibs(computed):
+def test_numbers_of_split_are_attnlibs(blank):
     spreads = 10 ** (np.arange(-63, 127, 9) / 63)
     which = [0, 1, 2, 500, 999]
     found = computed(
+        blank,
         "split",
         """const rows = m.draws(6);
         return argument.spreads.map((spread) => argument.which.map((i) => {
@@ -320,50 +297,19 @@ def test_numbers_of_split_are_attnlibs(computed):
 
 # --- the hand, in a browser --------------------------------------------------
 
-PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>x</title>
-<style>body {{ margin: 16px; font: 16px sans-serif; {style} }}</style>
-<a href="#below">below</a>{body}<div style="height: 2000px"></div><h2 id="below">Below</h2>"""
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("site")
+    body = "".join(made(name)._repr_html_() for name in NAMES)
+    write_pages(folder, body, lost="spreads")
+    return folder
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("site")
-    body = "".join(f"{made(name)._repr_html_()}" for name in NAMES)
-    light, dark = "", "color: #ccd; background: #121212"
-    for name, text, style in (
-        ("light", body, light),
-        ("dark", body, dark),
-        ("broken", body.replace('"spreads":', '"lost":'), light),
-    ):
-        page = PAGE.format(style=style, body=text)
-        (folder / f"{name}.html").write_text(page, encoding="utf-8")
+def site(folder):
     with serve(folder) as address:
-        yield folder, address
-
-
-@pytest.fixture
-def visit(browser, site):
-    """Opens a page; at the end no script may have failed."""
-    opened = []
-
-    def visit(where="", width=1280, name="light", disk=False, **context):
-        size = {"width": width, "height": 800}
-        page = browser.new_page(viewport=size, **context)
-        page.problems = []
-        page.on("pageerror", lambda error: page.problems.append(str(error)))
-        root = site[0].as_uri() if disk else site[1]
-        page.goto(f"{root}/{name}.html{where}", wait_until="load")
-        page.wait_for_timeout(100)
-        opened.append(page)
-        return page
-
-    yield visit
-    for page in opened:
-        page.close()
-
-
-def rest(page):
-    page.wait_for_timeout(900)
+        yield address
 
 
 def status(page, name):
@@ -376,8 +322,8 @@ def slider(page, name):
 
 @needs_browser
 @pytest.mark.parametrize("disk", [False, True])
-def test_it_starts_as_the_still_figure_shows(visit, disk):
-    page = visit(disk=disk)
+def test_it_starts_as_the_still_figure_shows(visit, folder, site, disk):
+    page = visit(root=folder.as_uri() if disk else site)
     assert page.problems == []
     assert not page.locator("explorable-bank img").is_visible()
     row = attn.softmax(scores()[3] / np.sqrt(32))
@@ -400,14 +346,7 @@ def test_it_starts_as_the_still_figure_shows(visit, disk):
 @needs_browser
 def test_a_drag_moves_it_and_speaks_once_at_rest(visit):
     page = visit()
-    page.evaluate(
-        """() => {
-          window.spoken = [];
-          const root = document.querySelector("explorable-bank").shadowRoot;
-          new MutationObserver(() => spoken.push(root.querySelector("[role=status]").textContent))
-            .observe(root.querySelector("[role=status]"), { childList: true });
-        }"""
-    )
+    listen(page, "bank")
     before = page.evaluate("history.length")
     box = slider(page, "bank").bounding_box()
     y = box["y"] + box["height"] / 2
@@ -463,7 +402,7 @@ def test_a_finger_moves_it(visit):
 
 @needs_browser
 def test_a_shared_address_is_shown_and_others_are_left_alone(visit):
-    page = visit("#split?sigma=24&row=1")
+    page = visit("#split?sigma=24&row=1", height=800)
     rest(page)
     assert page.evaluate("location.hash") == "#split?sigma=24&row=1"
     assert "at spread 24" in status(page, "split")

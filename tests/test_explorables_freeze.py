@@ -1,16 +1,11 @@
 """The map of chapter 8: what the page shows is what attnlib computes."""
 
-import base64
-import gzip
-import json
-import re
-from html import unescape
-
+import explored
 import numpy as np
 import pytest
-from browser import chromium, serve
+from browser import serve
+from explored import computed, listen, rest, stored, write_pages
 from scipy.optimize import brentq
-from stored import BOOK, output_texts, read
 
 import attnlib as attn
 from attnlib import random_energy
@@ -22,21 +17,9 @@ mean_ipr = random_energy.expected_inverse_participation_ratio
 
 
 @pytest.fixture(scope="module")
-def element():
-    """As the chapter stores it."""
-    [html] = [
-        html
-        for cell in read(BOOK / "08-freezing.ipynb")["cells"]
-        if cell["cell_type"] == "code"
-        for html in output_texts(cell, "text/html")
-        if "<explorable-freeze" in html
-    ]
-    return html
-
-
-@pytest.fixture(scope="module")
-def data(element):
-    return json.loads(unescape(re.search("data='(.*?)'>", element)[1]))
+def data():
+    """As the chapter stores them."""
+    return explored.data(stored("freeze"))
 
 
 @pytest.fixture(scope="module")
@@ -50,38 +33,6 @@ def expected(data):
     return np.array(numbers)
 
 
-def test_it_is_small(data):
-    style, code = explorables.script("freeze").split("\n", 1)
-    assert len(gzip.compress(code.encode())) <= 4096
-    assert len(gzip.compress(style.encode())) <= 1536
-    assert len(gzip.compress(json.dumps(data).encode())) <= 8192
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as browser:
-        yield browser
-
-
-@pytest.fixture(scope="module")
-def computed(browser):
-    """What the module's functions return: JavaScript over its grid."""
-    page = browser.new_page()
-    page.goto("about:blank")
-    text = base64.b64encode(explorables.script("freeze").encode()).decode()
-
-    def run(body, argument):
-        return page.evaluate(
-            "async ([text, argument]) => {"
-            "const m = await import('data:text/javascript;charset=utf-8;base64,' + text);"
-            f"{body}}}",
-            [text, argument],
-        )
-
-    yield run
-    page.close()
-
-
 EXACT = """const model = { get: (key) => argument[key] };
 return argument.lengths.map((n) => argument.widths.map((dk) => {
   const { mean, divided, border } = m.exact(model, { dk, n });
@@ -90,8 +41,8 @@ return argument.lengths.map((n) => argument.widths.map((dk) => {
 
 
 @needs_browser
-def test_every_exact_number_is_attnlibs(computed, data, expected):
-    found = computed(EXACT, data)
+def test_every_exact_number_is_attnlibs(blank, data, expected):
+    found = computed(blank, "freeze", EXACT, data)
     assert np.shape(found) == (29, 36, 3)
     np.testing.assert_allclose(found, expected, rtol=1e-6)
 
@@ -100,13 +51,11 @@ def test_every_exact_number_is_attnlibs(computed, data, expected):
 @pytest.mark.parametrize(
     "key, axis", [("mean", 0), ("mean", 1), ("border", 0)]
 )
-def test_data_shifted_by_one_are_noticed(
-    computed, data, expected, key, axis
-):
+def test_data_shifted_by_one_are_noticed(blank, data, expected, key, axis):
     shifted = data | {key: np.roll(data[key], 1, axis).tolist()}
     with pytest.raises(AssertionError):
         np.testing.assert_allclose(
-            computed(EXACT, shifted), expected, rtol=1e-6
+            computed(blank, "freeze", EXACT, shifted), expected, rtol=1e-6
         )
 
 
@@ -119,8 +68,10 @@ def parts(row):
 
 @needs_browser
 @pytest.mark.parametrize("seed", [6, 999])
-def test_every_row_is_attnlibs(computed, data, seed):
+def test_every_row_is_attnlibs(blank, data, seed):
     found = computed(
+        blank,
+        "freeze",
         """const { seed, widths, lengths } = argument;
         const drawn = m.normals(seed, lengths.at(-1));
         return lengths.map((n) => widths.map((dk) => {
@@ -138,49 +89,19 @@ def test_every_row_is_attnlibs(computed, data, seed):
 
 # --- the hand ----------------------------------------------------------------
 
-PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>x</title>
-<style>body {{ margin: 16px; font: 16px sans-serif; {style} }} img {{ max-width: 100% }}</style>
-{body}<div style="height: 2000px"></div>"""
-DARK = "color: #ccd; background: #121212"
-
 
 @pytest.fixture(scope="module")
-def site(element, tmp_path_factory):
+def site(tmp_path_factory):
     folder = tmp_path_factory.mktemp("site")
     script = explorables.script("freeze")
-    body = f'{element}<script type="module">{script}</script>'
-    for name, text, style in (
-        ("light", body, ""),
-        ("dark", body, DARK),
-        ("broken", body.replace('"border":', '"lost":'), ""),
-    ):
-        page = PAGE.format(style=style, body=text)
-        (folder / f"{name}.html").write_text(page, encoding="utf-8")
+    body = f'{stored("freeze")}<script type="module">{script}</script>'
+    write_pages(folder, body, lost="border")
     with serve(folder) as address:
         yield address
 
 
-@pytest.fixture
-def visit(browser, site):
-    opened = []
-
-    def visit(where="", width=1280, name="light", **context):
-        size = {"width": width, "height": 900}
-        page = browser.new_page(viewport=size, **context)
-        page.problems = []
-        page.on("pageerror", lambda error: page.problems.append(str(error)))
-        page.goto(f"{site}/{name}.html{where}", wait_until="load")
-        page.wait_for_timeout(100)
-        opened.append(page)
-        return page
-
-    yield visit
-    for page in opened:
-        page.close()
-
-
 def address(page):
-    page.wait_for_timeout(900)
+    rest(page)
     assert page.problems == []
     return page.evaluate("location.hash")
 
@@ -229,13 +150,7 @@ def test_the_sentence_says_what_attnlib_says(visit):
 @needs_browser
 def test_a_mouse_drags_the_point_and_it_speaks_once(visit):
     page = visit()
-    page.evaluate(
-        """() => {
-          window.spoken = [];
-          const status = document.querySelector("explorable-freeze").shadowRoot.querySelector("[role=status]");
-          new MutationObserver(() => spoken.push(status.textContent)).observe(status, { childList: true });
-        }"""
-    )
+    listen(page, "freeze")
     page.mouse.move(*place(page, 0.6, 5 / 14))
     page.mouse.down()
     for step in range(11):

@@ -1,15 +1,13 @@
 """The 72 heads of chapter 11: what the page shows is what attnlib computes."""
 
-import base64
-import gzip
 import json
 import re
-from html import unescape
 
+import explored
 import numpy as np
 import pytest
-from browser import chromium, serve
-from stored import BOOK, output_texts, read
+from browser import serve
+from explored import computed, listen, rest, stored, write_pages
 
 import attnlib as attn
 from attnlib.book import explorables, minilm_heads
@@ -31,21 +29,9 @@ def entropy_share(weights):
 
 
 @pytest.fixture(scope="module")
-def element():
-    """As the chapter stores it."""
-    [html] = [
-        html
-        for cell in read(BOOK / "11-trained-model.ipynb")["cells"]
-        if cell["cell_type"] == "code"
-        for html in output_texts(cell, "text/html")
-        if "<explorable-heads" in html
-    ]
-    return html
-
-
-@pytest.fixture(scope="module")
-def data(element):
-    return json.loads(unescape(re.search("data='(.*?)'>", element)[1]))
+def data():
+    """As the chapter stores them."""
+    return explored.data(stored("heads"))
 
 
 @pytest.fixture(scope="module")
@@ -116,14 +102,6 @@ def compare(found, expected):
 # --- what is stored ----------------------------------------------------------
 
 
-def test_it_is_small(element, data):
-    style, rest = explorables.script("heads").split("\n", 1)
-    assert len(gzip.compress(rest.encode())) <= 4096
-    assert len(gzip.compress(style.encode())) <= 1536
-    assert len(gzip.compress(json.dumps(data).encode())) <= 8192
-    assert "</script" not in rest and "<script" not in element
-
-
 def test_deciles_are_those_of_the_rows(data):
     heads = minilm_heads()
     rows = [
@@ -166,37 +144,26 @@ def test_the_text_is_true(expected):
 
 
 @pytest.fixture(scope="module")
-def browser():
-    with chromium() as browser:
-        yield browser
-
-
-@pytest.fixture(scope="module")
-def computed(browser):
-    page = browser.new_page()
-    page.goto("about:blank")
-    text = base64.b64encode(explorables.script("heads").encode()).decode()
-
+def shown(blank):
     def run(data):
-        return page.evaluate(
-            """async ([text, data, states]) => {
-              const m = await import('data:text/javascript;charset=utf-8;base64,' + text);
-              return states.map((state) => {
-                const shown = m.shown((name) => data[name], state);
-                const other = m.shown((name) => data[name], { ...state, factor: 1 - state.factor });
-                return { ...shown, said: m.sentence(shown, state, other) };
-              });
-            }""",
-            [text, data, STATES],
+        return computed(
+            blank,
+            "heads",
+            """const { data, states } = argument;
+            return states.map((state) => {
+              const shown = m.shown((name) => data[name], state);
+              const other = m.shown((name) => data[name], { ...state, factor: 1 - state.factor });
+              return { ...shown, said: m.sentence(shown, state, other) };
+            });""",
+            {"data": data, "states": STATES},
         )
 
-    yield run
-    page.close()
+    return run
 
 
 @needs_browser
-def test_numbers_of_all_heads_are_attnlibs(computed, data, expected):
-    assert compare(computed(data), expected) == 288 * 5 + 144 * (21 + 20)
+def test_numbers_of_all_heads_are_attnlibs(shown, data, expected):
+    assert compare(shown(data), expected) == 288 * 5 + 144 * (21 + 20)
 
 
 @needs_browser
@@ -211,19 +178,19 @@ def test_numbers_of_all_heads_are_attnlibs(computed, data, expected):
     ],
 )
 @pytest.mark.parametrize("factor", [0, 1])
-def test_swapped_heads_are_noticed(computed, data, expected, key, factor):
+def test_swapped_heads_are_noticed(shown, data, expected, key, factor):
     swapped = json.loads(json.dumps(data))
     arm = swapped[key][factor]
     arm[37], arm[38] = arm[38], arm[37]
     with pytest.raises(AssertionError):
-        compare(computed(swapped), expected)
+        compare(shown(swapped), expected)
 
 
 @needs_browser
-def test_sentences_say_what_attnlib_says(computed, data, expected):
+def test_sentences_say_what_attnlib_says(shown, data, expected):
     counts = dict.fromkeys(("decided", "wide open", "undecided"), 0)
     for found, theirs, state in zip(
-        computed(data), expected, STATES, strict=True
+        shown(data), expected, STATES, strict=True
     ):
         said, weights = found["said"], theirs["weights"]
         first, second = np.argsort(-weights.round(3), kind="stable")[:2]
@@ -262,50 +229,20 @@ def test_sentences_say_what_attnlib_says(computed, data, expected):
 
 # --- the hand, in a browser --------------------------------------------------
 
-PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>x</title>
-<style>body {{ margin: 16px; font: 16px sans-serif; {style} }}</style>
-{body}<div style="height: 2000px"></div>"""
-
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory, element):
+def site(tmp_path_factory):
     folder = tmp_path_factory.mktemp("heads")
-    script = f'<script type="module">{explorables.script("heads")}</script>'
-    broken = element.replace("&quot;", '"').replace('"deciles":', '"lost":')
-    light, dark = "", "color: #ccd; background: #121212"
-    for name, body, style in (
-        ("light", element, light),
-        ("dark", element, dark),
-        ("broken", broken, light),
-    ):
-        page = PAGE.format(style=style, body=body + script)
-        (folder / f"{name}.html").write_text(page, encoding="utf-8")
+    script = explorables.script("heads")
+    body = f'{stored("heads")}<script type="module">{script}</script>'
+    write_pages(folder, body, lost="deciles")
     with serve(folder) as address:
         yield address
 
 
-@pytest.fixture
-def visit(browser, site):
-    opened = []
-
-    def visit(where="", name="light", width=1280, **context):
-        size = {"width": width, "height": 900}
-        page = browser.new_page(viewport=size, **context)
-        page.problems = []
-        page.on("pageerror", lambda error: page.problems.append(str(error)))
-        page.goto(f"{site}/{name}.html{where}", wait_until="load")
-        page.wait_for_timeout(100)
-        opened.append(page)
-        return page
-
-    yield visit
-    for page in opened:
-        page.close()
-
-
 def at(page):
     """Where it rests."""
-    page.wait_for_timeout(900)
+    rest(page)
     return page.evaluate("location.hash")
 
 
@@ -402,13 +339,7 @@ def test_a_click_picks_the_dot(visit, data, i, factor, query):
 @needs_browser
 def test_a_drag_moves_it_and_speaks_once_at_rest(visit, data):
     page = visit()
-    page.evaluate(
-        """() => {
-          window.spoken = [];
-          const status = document.querySelector("explorable-heads").shadowRoot.querySelector("[role=status]");
-          new MutationObserver(() => spoken.push(status.textContent)).observe(status, { childList: true });
-        }"""
-    )
+    listen(page, "heads")
     page.mouse.move(*place(page, data, 10, 1))
     page.mouse.down()
     for i in range(11, 48):

@@ -6,9 +6,8 @@ from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
 import pytest
-from browser import chromium, serve
+from browser import HTML
 from test_pages import (
-    HTML,
     PAGES,
     RAW,
     ROOT,
@@ -38,22 +37,6 @@ SEARCHES = {
 }
 
 pytestmark = pytest.mark.needs_browser
-
-
-@pytest.fixture(scope="module")
-def site():
-    if not PAGES:
-        pytest.fail(
-            "there is no built book to look at: run `make book` first"
-        )
-    with serve(HTML) as address:
-        yield address
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as browser:
-        yield browser
 
 
 def sent(url: str) -> int:

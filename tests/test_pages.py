@@ -7,12 +7,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from browser import chromium, serve
+from browser import HTML
 
 from attnlib.book import ledger
 
 ROOT = Path(__file__).parent.parent
-HTML = ROOT / "_build" / "html"
 SCREENSHOTS = ROOT / "_build" / "screenshots"
 SIZES = ((1280, 900), (390, 844))
 
@@ -62,22 +61,6 @@ TOO_WIDE = """() => {
 }"""
 
 pytestmark = pytest.mark.needs_browser
-
-
-@pytest.fixture(scope="module")
-def site():
-    if not PAGES:
-        pytest.fail(
-            "there is no built book to look at: run `make book` first"
-        )
-    with serve(HTML) as address:
-        yield address
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as browser:
-        yield browser
 
 
 @contextmanager
