@@ -65,6 +65,13 @@ def words_of(node: nodes.Node) -> str:
     )
 
 
+def name_of(app, document: str) -> str:
+    """A page's title, with its number if it is a chapter."""
+    title = app.env.titles[document]
+    number = "".join(f"{n}. " for n in title.get("secnumber", ()))
+    return number + " ".join(words_of(title).split())
+
+
 def own(section: nodes.section, kind: type):
     """The nodes of a kind in a section that are not in a section inside it."""
     for child in section.children:
@@ -75,7 +82,7 @@ def own(section: nodes.section, kind: type):
 def sections_of(app, name: str):
     """Every section of a page as {page, title, text, url}."""
     doctree = app.env.get_doctree(name)
-    page = " ".join(words_of(app.env.titles[name]).split())
+    page = name_of(app, name)
     for section in doctree.findall(nodes.section):
         title = next(
             (c for c in section if isinstance(c, nodes.title)), None
@@ -102,14 +109,14 @@ def sections_of(app, name: str):
         }
 
 
-def claims():
+def claims(app):
     """The ledger's claims, each with its place in the table."""
     for claim in yaml.safe_load(
         (ROOT / "book/claims.yml").read_text(encoding="utf-8")
     ):
         yield {
             "terms": "",
-            "page": "The ledger",
+            "page": name_of(app, "book/13-ledger"),
             "title": f"{claim['id']}: {claim['step']}",
             "text": f"{claim['verdict']}. {claim['truth']}",
             "url": f"book/13-ledger.html#{claim['id']}",
@@ -125,7 +132,7 @@ def write_search(app, exception):
         for name in sorted(app.env.found_docs)
         for s in sections_of(app, name)
     ]
-    sections += claims()
+    sections += claims(app)
     ledger = (out / "book/13-ledger.html").read_text(encoding="utf-8")
     if 'id="A01"' not in ledger:
         raise ExtensionError("section_search: the ledger has no row A01")
@@ -149,6 +156,12 @@ def write_search(app, exception):
         page.write_text(str(soup), encoding="utf-8")
 
 
+def skip_sphinx_index(app):
+    # write_search removes it, so the next build must not ask for the old one.
+    app.builder.load_indexer = lambda names: None
+
+
 def setup(app):
+    app.connect("builder-inited", skip_sphinx_index)
     app.connect("build-finished", write_search, priority=800)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

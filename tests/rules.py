@@ -34,6 +34,7 @@ CLOCK = re.compile(
 )
 NUMBER = re.compile(r"(?<![\w.])\d+\.\d+(?:[eE][+-]?\d+)?")
 SENTENCE = re.compile(r"(\w+\W+){2}\w[^.:!?]*[.:!?](\W|$)")
+LINK = re.compile(r"(\{doc\}`(?:([^`<]+) <)?([^`>]+)>?`)")
 EVIDENCE = re.compile(r"✓ A\d\d · ")
 MODERN_RANDOM = {"default_rng", "Generator", "SeedSequence", "PCG64"}
 TEXTS = (
@@ -79,6 +80,18 @@ def printed(cell):
             for line in words.splitlines():
                 if not EVIDENCE.match(line):
                     yield line
+
+
+def said(nb):
+    """What the book says: the text of markdown cells, and captions."""
+    for cell in nb["cells"]:
+        figure = cell["metadata"].get("mystnb", {}).get("figure", {})
+        is_text = cell["cell_type"] == "markdown"
+        yield text(cell["source"]) if is_text else figure.get("caption", "")
+
+
+def number_of_words(markdown):
+    return len(re.findall(r"\b[^\W\d_][\w'’-]*", prose(markdown)))
 
 
 # How a cell reads
@@ -176,17 +189,28 @@ def figures_are_described(nb):
 
 
 def prose_has_its_length(nb):
-    words = "\n".join(
-        text(c["source"])
-        for c in nb["cells"]
-        if c["cell_type"] == "markdown"
-    )
-    for cell in code_cells(nb):
-        figure = cell["metadata"].get("mystnb", {}).get("figure", {})
-        words += "\n" + figure.get("caption", "")
-    count = len(re.findall(r"\b[^\W\d_][\w'’-]*", prose(words)))
+    count = number_of_words("\n".join(said(nb)))
     if count not in WORDS:
         yield f"{count} words of prose, not {WORDS[0]} to {WORDS[-1]}"
+
+
+def chapters_are_cited_by_number(nb):
+    """As a link that says "chapter 5", or "5" after such words."""
+    for words in said(nb):
+        for found in re.findall(
+            r"\bchapters? \d+", LINK.sub("", words), re.I
+        ):
+            yield f"no link: {found}"
+        for role, shown, name in LINK.findall(words):
+            number = re.match(r"\d\d(?=-)", name)
+            if not shown:
+                yield f"a bare title: {role}"
+            elif number and shown.lower() not in (
+                f"chapter {int(number[0])}",
+                f"{int(number[0])}",
+                "the ledger",
+            ):
+                yield f"no number: {role}"
 
 
 # What a cell may do, and what it may leave behind
@@ -279,6 +303,7 @@ RULES = {
     numbers_are_short: r"",
     figures_are_described: r"",
     prose_has_its_length: r"0[1-9]-|1[0-2]-",
+    chapters_are_cited_by_number: r"",
     executed_in_order: r"",
     no_errors_no_stderr: r"",
     no_warnings: r"",

@@ -9,6 +9,7 @@ from collections import Counter
 
 import pytest
 import rules
+import yaml
 from oracles import script
 from stored import (
     BOOK,
@@ -40,11 +41,15 @@ def test_the_book_is_normalised(path):
     script("run_notebooks").check(path)
 
 
-def test_the_book_is_there():
-    numbers = [
-        path.stem[:2] for path in NOTEBOOKS if path.stem[0].isdigit()
+def test_chapters_are_numbered_as_their_files():
+    toc = yaml.safe_load((BOOK.parent / "_toc.yml").read_text("utf-8"))
+    files = {True: [], False: []}
+    for part in toc["parts"]:
+        files["numbered" in part] += [c["file"] for c in part["chapters"]]
+    assert [name[:8] for name in files[True]] == [
+        f"book/{n:02}-" for n in range(1, 14)
     ]
-    assert numbers == [f"{n:02}" for n in range(1, 14)]
+    assert not any(re.search(r"\d", name) for name in files[False])
 
 
 def test_names_of_figures_are_unique_in_the_book():
@@ -228,6 +233,13 @@ BROKEN = {
             "1499 words",
         ),
     ],
+    rules.chapters_are_cited_by_number: [
+        (change(SENTENCE, source="In chapter 5 we"), "chapter 5"),
+        (change(SENTENCE, source="It is in {doc}`05-collapse`."), "title"),
+        (change(0, source="{doc}`Collapse <05-collapse>`"), "no number"),
+        (change(0, source="{doc}`chapter 6 <05-collapse>`"), "no number"),
+        (figure_without("figure", "caption", value="See chapter 5."), "no"),
+    ],
     rules.executed_in_order: [
         (change(DRAW, execution_count=None), "None"),
         (change(DRAW, execution_count=2), "[1, 2, 2, 4, 5]"),
@@ -308,6 +320,10 @@ KEPT = {
     rules.printed_lines_fit: [
         prints("-" * 60 + "\n" + "✓ A01 · " + 60 * "-"),
         change(DRAW, outputs=[shown(plain="-" * 61, html="<p></p>")]),
+    ],
+    rules.chapters_are_cited_by_number: [
+        change(0, source="{doc}`Chapter 5 <05-collapse>`, {doc}`a <index>`"),
+        change(0, source="chapters {doc}`9 <09-backward>`"),
     ],
     rules.random_draws_are_seeded: [runs("from . import x\nimport numpy")],
 }

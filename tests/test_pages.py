@@ -132,6 +132,11 @@ def test_page(browser, site, name, size, scheme):
             page.locator("article h1").count() == 1
         )  # a second one outside is for print
         assert page.title().strip()
+        number = re.match(r"book/(\d\d)-", name)
+        heading = page.locator("article h1").inner_text()
+        assert re.findall(r"\d+(?=\. )", heading) == (
+            [str(int(number[1]))] if number else []
+        )
         assert images(page, "!img.alt.trim()") == []
         assert (
             images(page, "img.checkVisibility() && !img.naturalWidth") == []
