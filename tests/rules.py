@@ -21,6 +21,7 @@ from stored import BOOK, calls, code_cells, output_texts, read, text, tree
 # Of a cell, of a printed line, of a number.
 LINES, COLUMNS, DIGITS = 25, 60, 6
 WORDS = range(1500, 2201)  # prose and captions
+WORDS_A_MINUTE = 200  # a figure takes a minute, too; code is left out
 # Folded behind a click or absent from the page.
 HIDDEN = {"remove-cell", "remove-input", "hide-cell", "hide-input"}
 
@@ -35,6 +36,7 @@ CLOCK = re.compile(
 NUMBER = re.compile(r"(?<![\w.])\d+\.\d+(?:[eE][+-]?\d+)?")
 SENTENCE = re.compile(r"(\w+\W+){2}\w[^.:!?]*[.:!?](\W|$)")
 LINK = re.compile(r"(\{doc\}`(?:([^`<]+) <)?([^`>]+)>?`)")
+ROLE = re.compile(r"\{[\w:]+\}`([^`<]+?)(?: <[^`>]+>)?`")
 EVIDENCE = re.compile(r"✓ A\d\d · ")
 MODERN_RANDOM = {"default_rng", "Generator", "SeedSequence", "PCG64"}
 TEXTS = (
@@ -59,9 +61,10 @@ def is_visible(cell):
 
 
 def prose(markdown):
-    """Its words: a formula counts as one, a directive's own line as none."""
+    """Its words: a formula counts as one, of a link what it shows."""
     words = re.sub(r"\$\$.*?\$\$", " x. ", markdown, flags=re.S)
     words = re.sub(r"\$[^$]+\$", " x ", words)
+    words = ROLE.sub(r"\1", words)
     return re.sub(r"^(```|:::|:[\w-]+:).*$", "", words, flags=re.M)
 
 
@@ -92,6 +95,16 @@ def said(nb):
 
 def number_of_words(markdown):
     return len(re.findall(r"\b[^\W\d_][\w'’-]*", prose(markdown)))
+
+
+def minutes(nb):
+    """How long a chapter is read."""
+    words = number_of_words("\n".join(said(nb)))
+    figures = sum(
+        "figure" in cell["metadata"].get("mystnb", {})
+        for cell in code_cells(nb)
+    )
+    return words / WORDS_A_MINUTE + figures
 
 
 # How a cell reads
@@ -172,6 +185,8 @@ def figures_are_described(nb):
         images += explorables
         if not images:
             continue
+        # The map of a head at a chapter's top has no caption to be read.
+        is_map = "figures.head_map(" in text(cell["source"])
         settings = cell["metadata"].get("mystnb", {})
         words = dict(settings.get("figure", {}))
         words["alt"] = settings.get("image", {}).get("alt")
@@ -180,11 +195,11 @@ def figures_are_described(nb):
             words["alt"] = unescape(alt[1]) if alt else ""
         if len(images) != 1:
             yield f"{name}: {len(images)} images under one caption"
-        for what in ("caption", "name", "alt"):
+        for what in ("alt",) if is_map else ("caption", "name", "alt"):
             words[what] = (words.get(what) or "").strip()
             if not words[what]:
                 yield f"{name}: no {what}"
-        if words["alt"] and words["alt"] == words["caption"]:
+        if words["alt"] and words["alt"] == words.get("caption"):
             yield f"{name}: the alt text repeats the caption"
 
 
@@ -192,6 +207,20 @@ def prose_has_its_length(nb):
     count = number_of_words("\n".join(said(nb)))
     if count not in WORDS:
         yield f"{count} words of prose, not {WORDS[0]} to {WORDS[-1]}"
+
+
+def said_minutes(nb):
+    opening = "\n".join(text(cell["source"]) for cell in nb["cells"][:4])
+    return [
+        int(n) for n in re.findall(r"^\*(\d+) minutes\.\*", opening, re.M)
+    ]
+
+
+def minutes_are_right(nb):
+    """To a minute; an edit of some words may leave them as they are."""
+    found = said_minutes(nb)
+    if len(found) != 1 or abs(found[0] - minutes(nb)) > 1:
+        yield f"says {found} minutes, not {minutes(nb):.1f}"
 
 
 def chapters_are_cited_by_number(nb):
@@ -303,6 +332,7 @@ RULES = {
     numbers_are_short: r"",
     figures_are_described: r"",
     prose_has_its_length: r"0[1-9]-|1[0-2]-",
+    minutes_are_right: r"\d\d-|real|wrong",
     chapters_are_cited_by_number: r"",
     executed_in_order: r"",
     no_errors_no_stderr: r"",

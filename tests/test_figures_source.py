@@ -86,6 +86,31 @@ def test_heatmap_names_rows_and_columns_and_says_what_it_shows(ax):
     assert heights[0] == pytest.approx(0.8 * heights[1], rel=0.01)
 
 
+@pytest.mark.parametrize(
+    "chapter, words",
+    [
+        (1, ["$q,\\ k,\\ v$", "1"]),
+        (2, [r"$q \cdot k$", "2"]),
+        (3, ["softmax", "3"]),
+        (4, ["4: gradient"]),
+        (5, ["$a$", "5"]),
+        (6, [r"$\div\sqrt{d_k}$", "6"]),
+        (7, [r"$\Sigma\,a\,v$", "7"]),
+    ],
+)
+def test_head_map_lights_one_part(chapter, words):
+    figures.head_map(chapter)
+    ax = plt.gca()
+    boxes = [p for p in ax.patches if isinstance(p, plt.Rectangle)]
+    filled = [p for p in boxes if p.get_fill() and p.get_facecolor()[3]]
+    assert len(boxes) == 8 and len(filled) == len(words) - 1
+    lit = {to_rgb(figures.SCALED), to_rgb("white")}
+    assert words == [
+        t.get_text() for t in ax.texts if to_rgb(t.get_color()) in lit
+    ]
+    plt.close()
+
+
 def test_weight_bars_put_the_first_token_on_top(ax):
     ax.set_xlim(-1, 5)
     figures.weight_bars(ax, [0.7, 0.3], ["a", "b"])

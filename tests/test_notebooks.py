@@ -84,6 +84,27 @@ def test_every_public_function_is_used_and_shown_at_most_once():
     assert set(attnlib.__all__) - {"check", "show_source"} <= used
 
 
+def test_the_index_says_what_the_chapters_say():
+    index = "\n".join(rules.said(read(BOOK / "index.ipynb")))
+    table = re.findall(
+        r"^\| \{doc\}`\d+ <(\S+)>` .* \| (\d+) \|", index, re.M
+    )
+    chapters = [
+        path for path in NOTEBOOKS if re.match(r"0\d|1[0-2]", path.stem)
+    ]
+    assert table == [
+        (path.stem, str(*rules.said_minutes(read(path))))
+        for path in chapters
+    ]
+
+
+def test_chapters_of_the_first_part_begin_with_the_map_of_a_head():
+    for number, path in enumerate(NOTEBOOKS[:7], start=1):
+        map_cell = code_cells(read(path))[1]
+        assert text(map_cell["source"]).endswith(f"head_map({number})")
+        assert map_cell["metadata"]["tags"] == ["remove-input"]
+
+
 ANSWER = (
     "Without the factor a wide head fails at its start: most of its rows are decided before "
     "anything is learned, and the gradient that is left comes from few rows and is mostly noise. "
@@ -125,7 +146,9 @@ def sound():
     )
     return notebook(
         markdown(
-            "# A chapter\n\nThat is it. " + "word " * 1500 + "\n```{note}"
+            "# A chapter\n\nThat is it. "
+            + "word " * 1500
+            + "\n```{note}\n```\n*8 minutes.* Go."
         ),
         code(install, count=1, tags=hidden),
         code("import numpy as np\nimport attnlib", count=2),
@@ -160,6 +183,10 @@ def figure_without(*keys, value=""):
 
 def two_images(nb):
     nb["cells"][FIGURE]["outputs"] *= 2
+
+
+def two_minutes(nb):
+    nb["cells"][0]["source"] += "\n*8 minutes.*"
 
 
 def prints(words):
@@ -224,6 +251,10 @@ BROKEN = {
         (figure_without("image", "alt", value="The gap grows."), "repeats"),
         (two_images, "2 images"),
         (change(FIGURE, metadata={}), "no caption"),
+        (
+            change(FIGURE, metadata={}, source="figures.head_map(1)"),
+            "no alt",
+        ),
     ],
     rules.prose_has_its_length: [
         (change(0, source="word " * 1485), "1499 words"),
@@ -232,6 +263,16 @@ BROKEN = {
             change(0, source="word " * 1484 + "$a b c$\n```{note} d"),
             "1499 words",
         ),
+        (
+            change(0, source="word " * 1483 + "{doc}`to it <a-page>`"),
+            "1499 words",
+        ),
+    ],
+    rules.minutes_are_right: [
+        (change(0, source="word " * 1500), "says [] minutes, not 8.6"),
+        (change(0, source="word " * 1500 + "\n*10 minutes.*"), "not 8.6"),
+        (change(0, source="word " * 1800 + "\n*8 minutes.*"), "not 10."),
+        (two_minutes, "says [8, 8]"),
     ],
     rules.chapters_are_cited_by_number: [
         (change(SENTENCE, source="In chapter 5 we"), "chapter 5"),
@@ -322,7 +363,9 @@ KEPT = {
         change(DRAW, outputs=[shown(plain="-" * 61, html="<p></p>")]),
     ],
     rules.chapters_are_cited_by_number: [
-        change(0, source="{doc}`Chapter 5 <05-collapse>`, {doc}`a <index>`"),
+        change(
+            0, source="{doc}`Chapter 5 <05-collapse>`, {doc}`a <index>`"
+        ),
         change(0, source="chapters {doc}`9 <09-backward>`"),
     ],
     rules.random_draws_are_seeded: [runs("from . import x\nimport numpy")],
@@ -355,7 +398,7 @@ def test_a_broken_notebook_breaks_the_rule(rule, damage, found):
 
 def test_a_page_that_argues_nothing_may_be_short(tmp_path):
     for name, expected in (
-        ("01-x", ["prose_has_its_length"]),
+        ("01-x", ["prose_has_its_length", "minutes_are_right"]),
         ("index", []),
     ):
         path = tmp_path / f"{name}.ipynb"

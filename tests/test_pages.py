@@ -159,6 +159,27 @@ def test_other_page(browser, site, name, size, scheme):
         assert page.evaluate(TOO_WIDE) == []
 
 
+CHAPTERS = [name for name in PAGES if re.match(r"book/(0\d|1[0-2])-", name)]
+
+
+@pytest.mark.parametrize("name", CHAPTERS or ["no book"])
+def test_first_picture_stands_within_two_screens(browser, site, name):
+    with watched_page(browser, site) as page:
+        open_page(page, f"{site}/{name}")
+        boxes = [
+            page.locator(f"article {what}").first.bounding_box()
+            for what in ("h1", "p strong", "figure")
+        ]
+        places = [box["y"] for box in boxes]
+        assert places == sorted(places) and places[-1] <= 1800
+        head_map = page.locator('img[alt^="Map of one head"]')
+        assert head_map.count() == (name < "book/08")
+        if head_map.count():
+            box = head_map.bounding_box()
+            assert box["height"] <= 110
+            assert places[0] < box["y"] < places[1]
+
+
 def test_root_leads_to_the_book(browser, site):
     with watched_page(browser, site) as page:
         page.goto(f"{site}/", wait_until="load")

@@ -47,6 +47,20 @@ STYLE = {
     "svg.hashsalt": "book",  # the same names in every run
 }
 
+# One head from left to right: what stands in a box, how wide it is, and the
+# chapter about it. Chapter 4 is about the way back, through softmax.
+HEAD = (
+    ("$x$", 0.7, None),
+    (r"$q,\ k,\ v$", 1.8, 1),
+    (r"$q \cdot k$", 1.3, 2),
+    (r"$\div\sqrt{d_k}$", 1.5, 6),
+    ("softmax", 2.1, 3),
+    ("$a$", 0.7, 5),
+    (r"$\Sigma\,a\,v$", 1.4, 7),
+    ("$o$", 0.7, None),
+)
+GRADIENT = 4
+
 
 def use_style() -> None:
     """Set matplotlib's defaults for the book: small figures, large type.
@@ -136,3 +150,63 @@ def weight_bars(
     ax.set_ylim(len(names) - 0.5, -0.5)
     ax.set_xlim(0, 1)
     ax.set_xlabel("weight $a_{ij}$")
+
+
+def head_map(chapter: int) -> None:
+    """Draw the map of one head that stands at the top of a chapter.
+
+    Parameters
+    ----------
+    chapter : int
+        Its part is lit.
+    """
+    fig, ax = plt.subplots(figsize=(6.0, 0.92), layout="none")
+    ax.set_position((0, 0, 1, 1))
+    ax.set(xlim=(-0.05, 12.77), ylim=(0, 1))
+    ax.axis("off")
+    ax.text(0, 0.28, "chapter", va="center", size=13, color=THEORY)
+
+    def arrow(start, end, color=THEORY, lw=1.1):
+        style = {"arrowstyle": "->", "color": color, "lw": lw}
+        style |= {"shrinkA": 0, "shrinkB": 0}
+        ax.annotate("", end, start, arrowprops=style)
+
+    left, gap, middle = 0, 0.36, {}
+    for words, width, number in HEAD:
+        lit = number == chapter
+        edge, face, ink = (
+            (SCALED, SCALED, "white") if lit else (FAINT, "none", INK)
+        )
+        ax.add_patch(
+            plt.Rectangle((left, 0.42), width, 0.4, fc=face, ec=edge)
+        )
+        center = {"ha": "center", "va": "center"}
+        middle[number] = left + width / 2
+        ax.text(middle[number], 0.61, words, size=15, color=ink, **center)
+        if number:
+            style = {"color": SCALED, "weight": "bold"} if lit else {}
+            style = {"color": THEORY, "size": 13} | style | center
+            ax.text(middle[number], 0.28, number, **style)
+        if left:
+            arrow((left - gap + 0.03, 0.62), (left - 0.03, 0.62))
+        left += width + gap
+
+    # Values do without the scores; a gradient comes back through softmax.
+    start, end = middle[1] + 0.5, middle[7] + 0.35
+    ax.plot([start, start, end], [0.83, 0.95, 0.95], c=THEORY, lw=1.1)
+    arrow((end, 0.955), (end, 0.83))
+    lit = chapter == GRADIENT
+    style = (
+        {"color": SCALED, "weight": "bold"} if lit else {"color": THEORY}
+    )
+    arrow((middle[5], 0.09), (middle[2], 0.09), style["color"], 1.1 + lit)
+    ax.text(
+        middle[3],
+        0.09,
+        f"{GRADIENT}: gradient",
+        size=13,
+        bbox={"fc": "white", "ec": "none", "pad": 2},
+        **center,
+        **style,
+    )
+    plt.show()
