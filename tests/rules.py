@@ -19,9 +19,10 @@ from pathlib import Path
 from stored import BOOK, calls, code_cells, output_texts, read, text, tree
 
 # Of a cell, of a printed line, of a number.
-LINES, COLUMNS, DIGITS = 25, 60, 6
+LINES, COLUMNS, DIGITS = 16, 60, 6
 WORDS = range(1500, 2201)  # prose and captions
 WORDS_A_MINUTE = 200  # a figure takes a minute, too; code is left out
+LISTING = 20  # lines of a function that is shown
 # Folded behind a click or absent from the page.
 HIDDEN = {"remove-cell", "remove-input", "hide-cell", "hide-input"}
 
@@ -124,10 +125,16 @@ def code_follows_prose(nb):
 
 
 def code_cells_are_short(nb):
+    """Or folded, as long listings are."""
     for name, cell in numbered(nb):
         lines = [s for s in text(cell["source"]).splitlines() if s.strip()]
         if is_visible(cell) and len(lines) > LINES:
             yield f"{name}: {len(lines)} lines"
+        for listing in output_texts(cell, "text/markdown"):
+            shown = len(listing.splitlines())
+            tags = cell["metadata"].get("tags", [])
+            if shown > LISTING and "hide-output" not in tags:
+                yield f"{name}: {shown} lines are listed"
 
 
 def claims_are_checks(nb):

@@ -160,6 +160,12 @@ def sound():
     )
 
 
+LISTED = {
+    "output_type": "display_data",
+    "data": {"text/markdown": "x\n" * 21},
+}
+
+
 def change(cell, **new):
     def damage(nb):
         nb["cells"][cell].update(new)
@@ -218,7 +224,8 @@ BROKEN = {
         ),
     ],
     rules.code_cells_are_short: [
-        (runs("x = 1\n" * 26), "26 lines"),
+        (runs("x = 1\n" * 17), "17 lines"),
+        (change(DRAW, outputs=[LISTED]), "21 lines are listed"),
     ],
     rules.claims_are_checks: [
         (runs("for x in y:\n    assert x > 1"), "an assert"),
@@ -353,8 +360,9 @@ KEPT = {
         add(markdown("We draw once."), markdown("## Again"), code("x = 1")),
     ],
     rules.code_cells_are_short: [
-        runs("x = 1\n" * 25 + "\n\n"),
+        runs("x = 1\n" * 16 + "\n\n"),
         change(FIGURE, source="x = 1\n" * 26),
+        change(DRAW, outputs=[LISTED], metadata={"tags": ["hide-output"]}),
     ],
     rules.no_cell_is_for_the_ledger_alone: [runs("check(x)\nx")],
     rules.the_formatter_has_its_way: [runs("# a format: skip it")],
