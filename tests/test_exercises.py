@@ -364,7 +364,8 @@ def test_solution_cells_are_folded_in_jupyterlab_too(path):
                 .get("jupyter", {})
                 .get("source_hidden", False)
             )
-            assert hidden == in_solution, source
+            is_map = "figures.head_map(" in source
+            assert hidden == (in_solution or is_map), source
 
 
 def reply(capsys, *arguments):
