@@ -66,6 +66,7 @@ def prose(markdown):
     words = re.sub(r"\$\$.*?\$\$", " x. ", markdown, flags=re.S)
     words = re.sub(r"\$[^$]+\$", " x ", words)
     words = ROLE.sub(r"\1", words)
+    words = re.sub(r"\]\(\S+?\)", "]", words)
     return re.sub(r"^(```|:::|:[\w-]+:).*$", "", words, flags=re.M)
 
 

@@ -98,6 +98,29 @@ def test_the_index_says_what_the_chapters_say():
     ]
 
 
+def glossary():
+    words = (BOOK / "notation.md").read_text(encoding="utf-8")
+    entries = re.search(r"```\{glossary\}\n(.*?)```", words, re.S)[1]
+    return re.findall(r"(?:\A|\n\n)(\w[^\n]*)", entries)
+
+
+def test_words_and_symbols_are_linked_once_a_chapter():
+    """Each word of the glossary, and each symbol that has a place to link to."""
+    notation = (BOOK / "notation.md").read_text(encoding="utf-8")
+    wanted = {*glossary(), *re.findall(r"\{(#symbol-[\w-]+)\}", notation)}
+    linked = set()
+    for path in NOTEBOOKS:
+        words = "\n".join(rules.said(read(path)))
+        found = re.findall(
+            r"\{term\}`(?:[^`<]+ <)?([^`>]+)>?`|\]\((#symbol-[\w-]+)\)",
+            words,
+        )
+        counts = Counter(word or symbol for word, symbol in found)
+        assert [w for w, n in counts.items() if n > 1] == [], path.stem
+        linked |= set(counts)
+    assert len(wanted) > 20 and linked == wanted
+
+
 def test_chapters_of_the_first_part_begin_with_the_map_of_a_head():
     for number, path in enumerate(NOTEBOOKS[:7], start=1):
         map_cell = code_cells(read(path))[1]
