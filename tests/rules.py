@@ -61,12 +61,16 @@ def is_visible(cell):
     return not HIDDEN & set(cell["metadata"].get("tags", []))
 
 
+def without_links(markdown):
+    words = ROLE.sub(r"\1", markdown)
+    return re.sub(r"\[([^\]]*)\]\(\S+?\)", r"\1", words)
+
+
 def prose(markdown):
     """Its words: a formula counts as one, of a link what it shows."""
     words = re.sub(r"\$\$.*?\$\$", " x. ", markdown, flags=re.S)
     words = re.sub(r"\$[^$]+\$", " x ", words)
-    words = ROLE.sub(r"\1", words)
-    words = re.sub(r"\]\(\S+?\)", "]", words)
+    words = without_links(words)
     return re.sub(r"^(```|:::|:[\w-]+:).*$", "", words, flags=re.M)
 
 

@@ -128,6 +128,30 @@ def test_chapters_of_the_first_part_begin_with_the_map_of_a_head():
         assert map_cell["metadata"]["tags"] == ["remove-input"]
 
 
+def opening(path):
+    """Question and answers of a chapter, links as the words that they show."""
+    for words in map(rules.without_links, rules.said(read(path))):
+        if found := re.search(
+            r"^\*\*(.+[?.])\*\*\n\n(.+)", words, re.M | re.S
+        ):
+            return found.groups()
+
+
+def test_one_page_says_what_the_chapters_say():
+    """Each question with its answer, in the words with which the chapter opens."""
+    page = "\n".join(rules.said(read(BOOK / "summary.ipynb")))
+    items = re.findall(
+        r"^\{doc\}`(\d+) <(\S+)>`\. \*\*(.+)\*\*\n((?:.+\n)+)", page, re.M
+    )
+    assert [number for number, *_ in items] == [
+        f"{n}" for n in range(1, 13)
+    ]
+    for _, name, question, answer in items:
+        asked, answered = opening(BOOK / f"{name}.ipynb")
+        assert question == asked
+        assert len(answer) > 80 and answer in answered + "\n"
+
+
 ANSWER = (
     "Without the factor a wide head fails at its start: most of its rows are decided before "
     "anything is learned, and the gradient that is left comes from few rows and is mostly noise. "
@@ -138,7 +162,14 @@ ANSWER = (
 
 @pytest.mark.parametrize(
     "page",
-    ["index", "05-collapse", "10-training", "wrong-answers", "13-ledger"],
+    [
+        "index",
+        "summary",
+        "05-collapse",
+        "10-training",
+        "wrong-answers",
+        "13-ledger",
+    ],
 )
 def test_the_answer_is_the_same_wherever_it_stands(page):
     cells = read(BOOK / f"{page}.ipynb")["cells"]

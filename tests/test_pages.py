@@ -180,6 +180,14 @@ def test_first_picture_stands_within_two_screens(browser, site, name):
             assert places[0] < box["y"] < places[1]
 
 
+def test_the_book_on_one_page_is_one_sheet(browser, site):
+    with watched_page(browser, site) as page:
+        open_page(page, f"{site}/book/summary.html")
+        margin = dict.fromkeys(("top", "right", "bottom", "left"), "10mm")
+        printed = page.pdf(format="A4", margin=margin)
+    assert len(re.findall(rb"/Type\s*/Page\b", printed)) == 1
+
+
 def test_root_leads_to_the_book(browser, site):
     with watched_page(browser, site) as page:
         page.goto(f"{site}/", wait_until="load")
