@@ -98,6 +98,14 @@ def test_the_index_says_what_the_chapters_say():
     ]
 
 
+def test_the_short_path_is_short():
+    nb = read(BOOK / "index.ipynb")
+    *_, last = nb["cells"]
+    last["source"], paths = text(last["source"]).split("## Two paths")
+    (claimed,) = re.findall(r"down to here, (\d+) minutes", paths)
+    assert abs(int(claimed) - rules.minutes(nb)) <= 1
+
+
 def glossary():
     words = (BOOK / "notation.md").read_text(encoding="utf-8")
     entries = re.search(r"```\{glossary\}\n(.*?)```", words, re.S)[1]
