@@ -103,7 +103,7 @@ def test_a_script_is_small_and_holds_only_the_parts_that_it_uses(name):
     assert "</script" not in text and not re.search("^import", text, re.M)
     for part in re.findall(r"^export \w+ (\w+)", rest, re.M):
         assert len(re.findall(rf"\b{part}\b", rest)) > 1 or part == "s"
-    draws = name in ("walk", "split", "freeze")
+    draws = name in ("walk", "split", "freeze", "rows")
     assert ("function normals" in text) == draws
 
 
