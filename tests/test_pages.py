@@ -6,8 +6,11 @@ import re
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 from browser import HTML
+from oracles import script
+from PIL import Image
 
 from attnlib.book import ledger
 
@@ -186,6 +189,25 @@ def test_the_book_on_one_page_is_one_sheet(browser, site):
         margin = dict.fromkeys(("top", "right", "bottom", "left"), "10mm")
         printed = page.pdf(format="A4", margin=margin)
     assert len(re.findall(rb"/Type\s*/Page\b", printed)) == 1
+
+
+def test_picture_in_the_readme_is_that_of_the_page(browser, site):
+    """Fonts differ a little between machines."""
+    picture = script("make_picture")
+    stored = picture.PICTURE.read_bytes()
+    assert len(stored) <= 60 * 1024
+    name = picture.PICTURE.relative_to(ROOT).as_posix()
+    assert f"]({name})" in (ROOT / "README.md").read_text(encoding="utf-8")
+    then, now = (
+        Image.open(io.BytesIO(shot)).convert("L")
+        for shot in (stored, picture.photograph(browser, site))
+    )
+    assert np.allclose(then.size, now.size, rtol=0.05)
+    then, now = (
+        np.float64(image.resize((64, 64))) for image in (then, now)
+    )
+    difference = now - then
+    assert np.sqrt(np.mean(difference**2)) < 5
 
 
 def test_root_leads_to_the_book(browser, site):
