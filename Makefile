@@ -15,7 +15,7 @@ PYTEST := $(BIN)/python -m pytest
 NEEDS := needs_torch or needs_browser or needs_repo2docker or needs_dask or needs_model or slow
 
 # Tests of the book and not of attnlib alone: they need notebooks, Sphinx or make.
-BOOK_TESTS := $(wildcard $(patsubst %,tests/test_%.py,binder broken_worlds explorables explorables_freeze explorables_gain explorables_heads explorables_jacobian explorables_rows explorables_runs light_pages real_code execution_cache ledger links notebooks pages run_notebooks tooling))
+BOOK_TESTS := $(wildcard $(patsubst %,tests/test_%.py,binder broken_worlds explorables explorables_freeze explorables_gain explorables_heads explorables_jacobian explorables_rows explorables_runs explorables_tilt light_pages real_code execution_cache ledger links notebooks pages run_notebooks tooling))
 
 # An environment holds absolute paths: the mark of one that was moved or copied here is not believed.
 $(shell grep -LsxF "$(CURDIR)" .venv*/*.installed | xargs rm -f)

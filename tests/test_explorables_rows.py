@@ -73,19 +73,18 @@ def test_every_row_is_attnlibs(blank):
 
 @needs_browser
 def test_a_frozen_rows_length_is_exact_beyond_the_last_digit_of_one(blank):
-    """Two tokens are left: Jg is the second weight times the difference of their gradients."""
+    """The leader has all: Jg of another token is its weight times a difference of gradients."""
     [[[[lead, length, _, second], _]]] = computed(
         blank, "rows", GRID, {"rows": [1], "widths": [4096]}
     )
     z, g, across = noise(1)
-    first, other = np.argsort(z)[:-3:-1]
-    keys = np.hypot(
-        z[first] - z[other], np.sqrt(2) * np.linalg.norm(across)
-    )
+    weights = np.exp(64 * (z - z.max()))
+    jg = weights * (g - g[z.argmax()])
+    size = np.hypot(np.linalg.norm(jg), jg.sum())
+    expected = np.hypot(jg @ (z - z.max()), size * np.linalg.norm(across))
     assert lead > 60
-    assert length == pytest.approx(
-        second * abs(g[first] - g[other]) * keys, rel=1e-6
-    )
+    np.testing.assert_allclose(second, np.sort(weights)[-2], rtol=1e-6)
+    np.testing.assert_allclose(length, expected, rtol=1e-6)
 
 
 @pytest.fixture(scope="module")
