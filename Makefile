@@ -15,12 +15,12 @@ PYTEST := $(BIN)/python -m pytest
 NEEDS := needs_torch or needs_browser or needs_repo2docker or needs_dask or needs_model or slow
 
 # Tests of the book and not of attnlib alone: they need notebooks, Sphinx or make.
-BOOK_TESTS := $(wildcard $(patsubst %,tests/test_%.py,binder broken_worlds explorables explorables_freeze explorables_gain explorables_heads explorables_jacobian explorables_rows explorables_runs explorables_tilt light_pages real_code execution_cache ledger links notebooks pages run_notebooks tooling))
+BOOK_TESTS := $(wildcard $(patsubst %,tests/test_%.py,binder broken_worlds explorables explorables_freeze explorables_gain explorables_heads explorables_jacobian explorables_rows explorables_runs explorables_tilt light_pages real_code execution_cache ledger links notebooks pages print run_notebooks tooling))
 
 # An environment holds absolute paths: the mark of one that was moved or copied here is not believed.
 $(shell grep -LsxF "$(CURDIR)" .venv*/*.installed | xargs rm -f)
 
-.PHONY: help book test lint format check mutate bench oldest links serve lab notebooks dev clean
+.PHONY: help book pdf epub test lint format check mutate bench oldest links serve lab notebooks dev clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z]*\):.*##/make \1 -/p' Makefile
@@ -28,6 +28,12 @@ help:  ## show this list
 book: $(READY) $(NODE_MODULES)  ## execute every chapter and build the book, strictly
 	$(BIN)/jupyter-book build . -W --keep-going -n
 	@echo "The book is in _build/html/index.html (make serve opens it on a local port)."
+
+pdf: browser book  ## print the whole book into one file, and name it on the first page
+	$(BIN)/python scripts/print_book.py
+
+epub: book  ## write the whole book into one file for e-readers, and name it on the first page
+	$(BIN)/python scripts/write_epub.py
 
 # Two workers of one thread each: BLAS threads of both would wait for one another.
 # The notebooks, which take longest, come first, so that both workers end together.
@@ -113,4 +119,4 @@ $(OLDEST):
 
 .PHONY: browser
 browser:
-	@command -v chromium || command -v chromium-browser || command -v google-chrome || { echo "No Chromium was found: apt-get install chromium, then run make check again" >&2; exit 1; }
+	@command -v chromium || command -v chromium-browser || command -v google-chrome || { echo "No Chromium was found: apt-get install chromium, then run make $(firstword $(MAKECMDGOALS)) again" >&2; exit 1; }

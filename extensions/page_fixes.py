@@ -95,7 +95,14 @@ def name_fold_by_its_text(summary):
     del summary["aria-label"]
 
 
+def drop(element):
+    element.extract()
+
+
 FIXES = {
+    "#jb-print-docs-body": drop,  # for paper: a second title, and sections without page numbers
+    # KaTeX writes "apply function" after an index such as max: one child too many.
+    ":is(msub, msup, msubsup) > mo:-soup-contains('\u2061')": drop,
     "details.hide > summary": name_fold_by_its_text,
     ":is(div, details).dropdown:has(> .dropdown-menu)": drop_with_details,
     "[data-bs-placement]": leave_hint_to_browser,

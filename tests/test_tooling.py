@@ -86,6 +86,20 @@ def test_no_python(clone):
     )
 
 
+@pytest.mark.parametrize("goal", ["check", "pdf"])
+def test_no_browser(clone, tmp_path, goal):
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for name in ("sh", "grep", "xargs", "rm", "python3"):
+        (tools / name).symlink_to(shutil.which(name))
+    make = shutil.which("make")
+    status, said = run(make, goal, cwd=clone, PATH=str(tools))
+    assert status and said.splitlines()[-2] == (
+        "No Chromium was found: apt-get install chromium, "
+        f"then run make {goal} again"
+    )
+
+
 def test_no_network(clone):
     # Of an environment that is there: to make one takes long.
     python = clone / ".venv/bin/python"

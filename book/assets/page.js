@@ -11,14 +11,18 @@ for (const box of document.querySelectorAll(".katex-display, .bd-article pre, .b
   new ResizeObserver(note).observe(box);
 }
 
-// Paper shows what is folded, too.
+// Paper is white, and shows what is folded, too, but for code.
+const root = document.documentElement.dataset;
 addEventListener("beforeprint", () => {
-  for (const fold of document.querySelectorAll("details:not([open])")) {
+  root.screen = root.theme;
+  root.theme = "light";
+  for (const fold of document.querySelectorAll("details:not([open], .hide)")) {
     fold.open = true;
     fold.dataset.printed = "";
   }
 });
 addEventListener("afterprint", () => {
+  root.theme = root.screen;
   for (const fold of document.querySelectorAll("details[data-printed]")) {
     fold.open = false;
     delete fold.dataset.printed;
