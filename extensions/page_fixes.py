@@ -68,6 +68,11 @@ def link_page_instead_of_file(link):
     link["href"] = re.sub(r"\.(ipynb|md)#", ".html#", link["href"])
 
 
+def name_link_by_its_symbol(link):
+    # A drawn formula is no text, so a link that holds nothing else would have no name.
+    link["aria-label"] = f"{link.math.text.strip()}, in the notation"
+
+
 def fold_with_details(box):
     # A box that folds without a script; its title opens it, and leads nowhere else.
     title = box.select_one(":scope > .admonition-title")
@@ -103,6 +108,7 @@ FIXES = {
     "#jb-print-docs-body": drop,  # for paper: a second title, and sections without page numbers
     # KaTeX writes "apply function" after an index such as max: one child too many.
     ":is(msub, msup, msubsup) > mo:-soup-contains('\u2061')": drop,
+    'a.internal[href*="#symbol-"]': name_link_by_its_symbol,
     "details.hide > summary": name_fold_by_its_text,
     ":is(div, details).dropdown:has(> .dropdown-menu)": drop_with_details,
     "[data-bs-placement]": leave_hint_to_browser,
