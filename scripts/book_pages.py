@@ -45,6 +45,8 @@ def article_of(name: str) -> Tag:
     for element in article.select(".explorable"):
         element.name = "div"
         del element["data"]
+    for element in article.select(".one-page"):
+        del element["class"]  # a sheet of its own only where it is alone
     for element in article.select("details, summary"):
         element.name = {"details": "div", "summary": "p"}[element.name]
     for image in article.select("img"):

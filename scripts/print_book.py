@@ -21,7 +21,7 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync "
     "--disable-background-networking --disable-component-update --allow-file-access-from-files "
-    "--no-pdf-header-footer --generate-pdf-document-outline"
+    "--no-pdf-header-footer"
 ).split()
 
 
@@ -163,6 +163,17 @@ def fill_in(book, pages: dict[str, int]) -> None:
         element.string = f"{number}" if listed else f" p. {number}"
 
 
+def bookmarks(book) -> list:
+    """The contents again, for the reader program's own list."""
+    chapters = []
+    for link in book.select(".printed-contents a"):
+        words, number = (e.get_text() for e in link.select(":scope > span"))
+        item = pikepdf.OutlineItem(words, int(number) - 1)
+        is_section = link.find_parent("ol").find_parent("ol")
+        (chapters[-1].children if is_section else chapters).append(item)
+    return chapters
+
+
 def print_book(pdf: Path, order: list) -> None:
     pdf.parent.mkdir(parents=True, exist_ok=True)
     page, book = pdf.with_suffix(".html"), put_together(order)
@@ -177,7 +188,10 @@ def print_book(pdf: Path, order: list) -> None:
         sys.exit("The page numbers beside links did not settle")
     with pikepdf.open(pdf, allow_overwriting_input=True) as printed:
         with printed.open_metadata() as about:
+            about["dc:title"] = book.title.get_text()
             about["dc:creator"] = [read_yaml("_config.yml")["author"]]
+        with printed.open_outline() as outline:
+            outline.root.extend(bookmarks(book))
         # Chromium writes the structure that screen readers use uncompressed: half of the file.
         printed.save(
             pdf, object_stream_mode=pikepdf.ObjectStreamMode.generate

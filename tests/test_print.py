@@ -93,6 +93,11 @@ def test_contents_name_the_right_pages(printed):
             span.get_text() for span in link.select(":scope > span")
         )
         assert letters(title) in texts[int(number) - 1], (title, number)
+    marks = [m for m in pdf.outline if not isinstance(m, list)]
+    assert len(marks) == len(PRINTED)
+    for mark in marks:
+        page = pdf.get_destination_page_number(mark)
+        assert letters(mark.title) in texts[page]
 
 
 def test_pages_are_numbered_and_links_say_where_they_lead(printed):
