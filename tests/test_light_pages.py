@@ -19,7 +19,7 @@ from test_pages import (
 KIB = 1024
 FIRST_LOAD = 160 * KIB  # as a server sends it
 PACKED = {".woff2", ".png"}  # nothing is gained by gzip
-SITE = 8 * KIB * KIB  # without the notebooks' copies and those to keep
+SITE = 8 * KIB * KIB  # without copies to keep or to run
 AXE = ROOT / "node_modules/axe-core/axe.min.js"
 
 # What readers type, and the page that answers it.
@@ -65,7 +65,7 @@ def test_site_is_small():
     size = sum(
         path.stat().st_size
         for path in files
-        if "_sources" not in path.parts
+        if not {"_sources", "live"} & set(path.parts)
         and path.suffix not in (".pdf", ".epub")
     )
     assert size <= SITE
