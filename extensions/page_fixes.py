@@ -73,6 +73,17 @@ def name_link_by_its_symbol(link):
     link["aria-label"] = f"{link.math.text.strip()}, in the notation"
 
 
+def link_claim_to_its_row(line):
+    # "✓ A09 · …" in a chapter: the claim's name leads to the ledger, which leads back.
+    before, name, after = re.split(r"(A\d\d)", line.get_text(), maxsplit=1)
+    link = BeautifulSoup("", "html.parser").new_tag(
+        "a", href=f"13-ledger.html#{name}"
+    )
+    link.string = name
+    line.clear()
+    line.extend([before, link, after])
+
+
 def fold_with_details(box):
     # A box that folds without a script; its title opens it, and leads nowhere else.
     title = box.select_one(":scope > .admonition-title")
@@ -117,6 +128,7 @@ FIXES = {
     "button.theme-switch-button i": leave_name_to_theme_switch,
     "a.navbar-brand": put_logo_in_a_landmark,
     "div.citation": make_reference_a_list_item,
+    "p.evidence": link_claim_to_its_row,
     "table.ledger a[href]": link_page_instead_of_file,
     'div.cell_output a[href*="#attnlib."]': link_page_instead_of_file,
 }

@@ -526,10 +526,12 @@ def test_table_is_shown_as_html(one_claim, tmp_path):
         '<table class="ledger"><thead><tr><th>claim</th>'
         "<th>step, and what is true</th><th>evidence</th></tr></thead><tbody>"
         '<tr id="A01"><th scope="row">A01<br>'
-        '<span class="verdict">right</span></th>'
+        '<span class="verdict right">right</span></th>'
         '<td><p class="step">a &lt; b</p><p>t &gt; 0</p></td><td><ul>'
-        '<li><a href="01-one.ipynb#evidence-a01-gap">gap: &gt; 1</a></li>'
-        '<li><a href="01-one.ipynb#evidence-a01-lead">lead: &gt; 1</a></li>'
+        '<li><a href="01-one.ipynb#evidence-a01-gap">gap: &gt; 1</a> '
+        '<span class="chapter">chapter 1</span></li>'
+        '<li><a href="01-one.ipynb#evidence-a01-lead">lead: &gt; 1</a> '
+        '<span class="chapter">chapter 1</span></li>'
         "</ul></td></tr></tbody></table>"
     )
     assert link.startswith(

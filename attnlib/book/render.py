@@ -62,9 +62,10 @@ def as_html(rows: list) -> str:
 
 
 def _row(claim, lines):
+    kind = claim.verdict.replace(" ", "-")
     return (
         f'<tr id="{claim.id}"><th scope="row">{claim.id}<br>'
-        f'<span class="verdict">{claim.verdict}</span></th>'
+        f'<span class="verdict {kind}">{claim.verdict}</span></th>'
         f'<td><p class="step">{escape(claim.step)}</p>'
         f"<p>{escape(claim.truth)}</p></td>"
         f"<td><ul>{''.join(map(_link, lines))}</ul></td></tr>"
@@ -74,7 +75,11 @@ def _row(claim, lines):
 def _link(line):
     # A notebook's name works in JupyterLab; the build makes it the page's.
     address = f"{line.chapter}.ipynb#{line.anchor}"
-    return f'<li><a href="{address}">{escape(line.text)}</a></li>'
+    chapter = line.chapter.partition("-")[0].lstrip("0")
+    return (
+        f'<li><a href="{address}">{escape(line.text)}</a> '
+        f'<span class="chapter">chapter {chapter}</span></li>'
+    )
 
 
 def _file_url(text):
