@@ -11,6 +11,7 @@ LINT := .venv-lint/ruff.installed
 OLDEST := .venv-oldest/uv.installed
 PYODIDE_PARTS := .venv/pyodide/downloaded
 NODE_MODULES := node_modules/.package-lock.json
+LIGHTHOUSE := benchmarks/node_modules/.package-lock.json
 PYTEST := $(BIN)/python -m pytest
 # What only make check installs, and what takes a minute.
 NEEDS := needs_torch or needs_browser or needs_repo2docker or needs_dask or needs_model or needs_pyodide or slow
@@ -66,8 +67,9 @@ mutate: $(DEV)  ## change attnlib in each place and see that a test fails (about
 	$(BIN)/mutmut run
 	$(BIN)/mutmut results
 
-bench: $(READY_TO_CHECK)  ## time attnlib beside torch, scipy and textbook numpy (about 5 minutes)
+bench: browser $(READY_TO_CHECK) book $(LIGHTHOUSE)  ## time attnlib beside torch, scipy and textbook numpy, and the pages by Lighthouse (about 10 minutes)
 	$(BIN)/python benchmarks/bench.py --json _build/bench.json --readme README.md
+	$(BIN)/python benchmarks/pages.py
 
 # The first Python and the lowest versions that pyproject.toml names, in an environment of their own.
 oldest: PYTHON := python3.11
@@ -107,6 +109,10 @@ $(READY): requirements.txt constraints.txt pyproject.toml
 # npm is the one that came with the environment.
 $(NODE_MODULES): package.json package-lock.json $(READY)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" npm ci --silent || { echo "KaTeX and PurgeCSS were not installed: check the network, then run this again" >&2; exit 1; }
+	@touch $@
+
+$(LIGHTHOUSE): benchmarks/package.json benchmarks/package-lock.json $(READY)
+	@PATH="$(CURDIR)/$(BIN):$$PATH" npm ci --silent --prefix benchmarks || { echo "Lighthouse was not installed: check the network, then run this again" >&2; exit 1; }
 	@touch $@
 
 $(READY_TO_CHECK): requirements-check.txt $(READY)

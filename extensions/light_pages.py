@@ -68,8 +68,15 @@ def thin_scripts(soup) -> None:
         link.extract()
 
 
+# Where scripts run, this stands for a still figure until its script has drawn the other.
+NOTHING = "data:image/svg+xml,%3Csvg%20xmlns='http://www.w3.org/2000/svg'/%3E"
+
+
 def store_stills(page: Path, soup) -> None:
-    """A picture inside the page becomes a file: where the script runs, nobody loads it."""
+    """A picture inside the page becomes a file, which is loaded where no script runs.
+
+    Where one fails, page.js takes the stand-in away.
+    """
     for image in soup.select(
         '.explorable img[src^="data:image/png;base64,"]'
     ):
@@ -79,7 +86,13 @@ def store_stills(page: Path, soup) -> None:
         (folder / "_images" / name).write_bytes(content)
         up = "../" * len(page.relative_to(folder).parents[1:])
         image["src"] = f"{up}_images/{name}"
-        image["loading"] = "lazy"
+        picture = image.wrap(soup.new_tag("picture"))
+        picture.insert(
+            0,
+            soup.new_tag(
+                "source", media="(scripting: enabled)", srcset=NOTHING
+            ),
+        )
 
 
 def size_images(page: Path, soup) -> None:

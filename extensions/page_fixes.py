@@ -84,6 +84,11 @@ def link_claim_to_its_row(line):
     line.extend([before, link, after])
 
 
+def drop_id(element):
+    # Of every exercise, solution and theorem on the page, where one may have it.
+    del element["id"]
+
+
 def fold_with_details(box):
     # A box that folds without a script; its title opens it, and leads nowhere else.
     title = box.select_one(":scope > .admonition-title")
@@ -128,6 +133,7 @@ FIXES = {
     "button.theme-switch-button i": leave_name_to_theme_switch,
     "a.navbar-brand": put_logo_in_a_landmark,
     "div.citation": make_reference_a_list_item,
+    "section[id$=-content]": drop_id,
     "p.evidence": link_claim_to_its_row,
     "table.ledger a[href]": link_page_instead_of_file,
     'div.cell_output a[href*="#attnlib."]': link_page_instead_of_file,

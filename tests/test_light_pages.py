@@ -126,6 +126,32 @@ def test_no_formula_is_cut_on_a_phone(browser, site, name):
     assert cut == []
 
 
+def test_still_figure_is_loaded_where_the_script_fails_and_only_there(
+    browser, site
+):
+    def visit(breaks):
+        with watched_page(browser, site) as page:
+            if breaks:
+                page.route(
+                    "**/index.html",
+                    lambda route: route.fulfill(
+                        body=route.fetch()
+                        .text()
+                        .replace("render({ model", "broken({ model")
+                    ),
+                )
+            stills = []
+            page.on(
+                "request", lambda r: "still-" in r.url and stills.append(r)
+            )
+            page.goto(f"{site}/book/index.html", wait_until="networkidle")
+            image = page.locator(".explorable img").first
+            return len(stills), image.is_visible()
+
+    assert visit(breaks=False) == (0, False)
+    assert visit(breaks=True) == (1, True)
+
+
 @pytest.mark.parametrize("place", ["server", "disk"])
 @pytest.mark.parametrize("query, answer", SEARCHES.items())
 def test_search_answers(browser, site, query, answer, place):

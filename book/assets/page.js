@@ -28,3 +28,8 @@ addEventListener("afterprint", () => {
     delete fold.dataset.printed;
   }
 });
+
+// A figure whose script fails is the still one.
+addEventListener("error", () => {
+  for (const standIn of document.querySelectorAll(".explorable source")) standIn.remove();
+});
