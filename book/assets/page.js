@@ -6,10 +6,15 @@ for (const drawer of document.querySelectorAll("dialog")) {
 }
 
 // What is too wide for its place can be scrolled with the keyboard, and what is not is no stop.
-for (const box of document.querySelectorAll(".katex-display, .bd-article pre, .bd-article .pst-scrollable-table-container")) {
-  const note = () => (box.scrollWidth > box.clientWidth ? box.setAttribute("tabindex", "0") : box.removeAttribute("tabindex"));
-  new ResizeObserver(note).observe(box);
-}
+// All are measured before any is changed: else the page is laid out again for each.
+const boxes = new ResizeObserver((entries) => {
+  const wide = entries.map(({ target }) => target.scrollWidth > target.clientWidth);
+  entries.forEach(({ target }, i) => {
+    if (wide[i]) target.setAttribute("tabindex", "0");
+    else target.removeAttribute("tabindex");
+  });
+});
+for (const box of document.querySelectorAll(".katex-display, .bd-article pre, .bd-article .pst-scrollable-table-container")) boxes.observe(box);
 
 // Paper is white, and shows what is folded, too, but for code.
 const root = document.documentElement.dataset;
