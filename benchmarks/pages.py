@@ -130,7 +130,9 @@ def main():
     with serve(HTML) as site:
         for page in PAGES:
             for device, targets in TARGETS.items():
-                looks = [look(f"{site}/{page}", device) for _ in range(RUNS)]
+                looks = [
+                    look(f"{site}/{page}", device) for _ in range(RUNS)
+                ]
                 scores = {
                     name: median(scores[name] for scores, *_ in looks)
                     for name in ("performance", *ALWAYS)
@@ -152,7 +154,9 @@ def main():
                     missed.append(
                         f"{page}, {device}: layout shift {shift:.3f} > {SHIFT}"
                     )
-                missed += sorted(set().union(*(found for *_, found in looks)))
+                missed += sorted(
+                    set().union(*(found for *_, found in looks))
+                )
     if missed:
         raise SystemExit("\n".join(["below the targets:", *missed]))
 

@@ -69,7 +69,9 @@ def thin_scripts(soup) -> None:
 
 
 # Where scripts run, this stands for a still figure until its script has drawn the other.
-NOTHING = "data:image/svg+xml,%3Csvg%20xmlns='http://www.w3.org/2000/svg'/%3E"
+NOTHING = (
+    "data:image/svg+xml,%3Csvg%20xmlns='http://www.w3.org/2000/svg'/%3E"
+)
 
 
 def store_stills(page: Path, soup) -> None:
