@@ -1,5 +1,6 @@
 """The commands around the book: what they answer where they cannot run, and who calls them."""
 
+import json
 import os
 import re
 import shutil
@@ -190,3 +191,16 @@ def test_workflows_end_and_pin_their_actions(path):
         for step in job["steps"]:
             action = step.get("uses", "a/a@v1")
             assert re.fullmatch(r"[\w-]+/[\w-]+@v\d+", action), name
+
+
+def test_first_page_says_how_to_cite():
+    """As CITATION.cff does."""
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text("utf-8"))
+    cells = json.loads((ROOT / "book/index.ipynb").read_text("utf-8"))[
+        "cells"
+    ]
+    page = "".join(cells[-1]["source"])
+    block = re.search(r"```bibtex\n(.*?)```", page, re.S)[1]
+    assert f"title  = {{{cited['title']}}}" in block
+    (author,) = cited["authors"]
+    assert f"author = {{{{{author['name']}}}}}" in block
