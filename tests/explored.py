@@ -75,3 +75,13 @@ def rest(page):
 def listen(page, name):
     """From now on `spoken` holds what its status says."""
     page.evaluate(LISTEN, name)
+
+
+def motions(page):
+    """What would move by itself, within the elements' shadow roots, too."""
+    return page.evaluate("""() => [...document.querySelectorAll("*")]
+      .flatMap((e) => [e, ...e.shadowRoot?.querySelectorAll("*") ?? []])
+      .filter((e) => {
+        const { transitionDuration, animationName } = getComputedStyle(e);
+        return transitionDuration !== "0s" || animationName !== "none";
+      }).map((e) => `${e.tagName} ${e.className}`)""")

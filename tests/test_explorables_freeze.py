@@ -4,7 +4,7 @@ import explored
 import numpy as np
 import pytest
 from browser import serve
-from explored import computed, listen, rest, stored, write_pages
+from explored import computed, listen, motions, rest, stored, write_pages
 from scipy.optimize import brentq
 
 import attnlib as attn
@@ -216,7 +216,7 @@ def test_keys_and_buttons_move_it(visit):
 def test_it_fits_and_can_be_touched(visit, name, width):
     page = visit(width=width, name=name, reduced_motion="reduce")
     assert page.evaluate("document.scrollingElement.scrollWidth") <= width
-    assert page.evaluate("document.getAnimations().length") == 0
+    assert motions(page) == []
     for target in page.locator(
         "explorable-freeze :is(button, input)"
     ).all():

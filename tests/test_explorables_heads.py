@@ -7,7 +7,7 @@ import explored
 import numpy as np
 import pytest
 from browser import serve
-from explored import computed, listen, rest, stored, write_pages
+from explored import computed, listen, motions, rest, stored, write_pages
 
 import attnlib as attn
 from attnlib.book import explorables, minilm_heads
@@ -401,7 +401,7 @@ def test_it_fits_and_can_be_touched(visit, name, width):
     page.get_by_role("radio", name="removed").click()
     page.wait_for_timeout(50)
     assert page.evaluate("document.scrollingElement.scrollWidth") <= width
-    assert page.evaluate("document.getAnimations().length") == 0
+    assert motions(page) == []
     ink = page.locator(".said").evaluate("(e) => getComputedStyle(e).color")
     assert ink == page.evaluate("getComputedStyle(document.body).color")
     for target in page.locator(":is(button, input)").all():

@@ -4,7 +4,7 @@ import explored
 import numpy as np
 import pytest
 from browser import serve
-from explored import computed, listen, rest, stored, write_pages
+from explored import computed, listen, motions, rest, stored, write_pages
 
 import attnlib as attn
 from attnlib.book import explorables
@@ -252,7 +252,7 @@ def test_it_fits_and_can_be_touched(visit, name, width):
     page.locator("explorable-rows input").press("End")
     page.wait_for_timeout(30)
     assert page.evaluate("document.scrollingElement.scrollWidth") <= width
-    assert page.evaluate("document.getAnimations().length") == 0
+    assert motions(page) == []
     for target in page.locator("explorable-rows :is(button, input)").all():
         box = target.bounding_box()
         assert min(box["width"], box["height"]) >= 24

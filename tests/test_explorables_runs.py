@@ -6,7 +6,7 @@ import matplotlib
 import numpy as np
 import pytest
 from browser import serve
-from explored import data, listen, rest, stored, write_pages
+from explored import data, listen, motions, rest, stored, write_pages
 
 from attnlib import retrieval
 from attnlib.book import training_runs
@@ -381,7 +381,7 @@ def test_an_address_of_nothing_stored_shows_the_closest(visit):
 def test_it_fits_and_can_be_touched(visit, name, width):
     page = visit(name=name, width=width, reduced_motion="reduce")
     assert page.evaluate("document.scrollingElement.scrollWidth") <= width
-    assert page.evaluate("document.getAnimations().length") == 0
+    assert motions(page) == []
     ink = part(page, ".said").evaluate("(p) => getComputedStyle(p).color")
     assert ink == page.evaluate("getComputedStyle(document.body).color")
     for target in part(page, "label").all():
