@@ -84,6 +84,11 @@ def link_claim_to_its_row(line):
     line.extend([before, link, after])
 
 
+def say_title_once(title):
+    # The first page has the book's title.
+    title.string = " — ".join(dict.fromkeys(title.text.split(" — ")))
+
+
 def drop_id(element):
     # Of every exercise, solution and theorem on the page, where one may have it.
     del element["id"]
@@ -133,6 +138,7 @@ FIXES = {
     "button.theme-switch-button i": leave_name_to_theme_switch,
     "a.navbar-brand": put_logo_in_a_landmark,
     "div.citation": make_reference_a_list_item,
+    "head > title": say_title_once,
     "section[id$=-content]": drop_id,
     "p.evidence": link_claim_to_its_row,
     "table.ledger a[href]": link_page_instead_of_file,

@@ -128,7 +128,8 @@ def test_page(browser, site, name):
         assert (
             page.locator("article h1").count() == 1
         )  # a second one outside is for print
-        assert page.title().strip()
+        titles = page.title().split(" — ")
+        assert all(titles) and len(set(titles)) == len(titles)
         number = re.match(r"book/(\d\d)-", name)
         heading = page.locator("article h1").inner_text()
         assert re.findall(r"\d+(?=\. )", heading) == (
@@ -288,3 +289,26 @@ def test_ledger_downloads_as_csv(browser, site):
     )
     assert len({row["claim"] for row in rows}) == 21
     assert [row["evidence"] for row in rows if row["evidence"]] == shown
+
+
+@pytest.mark.parametrize(
+    "name", ["book/index.html", "book/03-softmax.html"]
+)
+def test_focus_is_seen(browser, site, name):
+    """Tab after Tab: what has the focus has an outline, in shadow roots, too."""
+    with watched_page(browser, site) as page:
+        page.goto(f"{site}/{name}", wait_until="load")
+        page.wait_for_timeout(300)
+        for _ in range(60):
+            page.keyboard.press("Tab")
+            unseen = page.evaluate("""() => {
+              let e = document.activeElement;
+              while (e.shadowRoot?.activeElement) e = e.shadowRoot.activeElement;
+              // A slider's outline may be drawn around its row.
+              const drawn = [e, e.parentElement].some((x) => {
+                const { outlineStyle, outlineWidth, boxShadow } = getComputedStyle(x);
+                return (outlineStyle !== "none" && parseFloat(outlineWidth) > 0) || boxShadow !== "none";
+              });
+              return drawn || e === document.body ? null : e.outerHTML.slice(0, 120);
+            }""")
+            assert unseen is None
