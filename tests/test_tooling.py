@@ -204,3 +204,16 @@ def test_first_page_says_how_to_cite():
     assert f"title  = {{{cited['title']}}}" in block
     (author,) = cited["authors"]
     assert f"author = {{{{{author['name']}}}}}" in block
+
+
+def test_both_readmes_list_the_same_pages_and_lead_to_each_other():
+    english, chinese = (
+        (ROOT / name).read_text("utf-8")
+        for name in ("README.md", "README.zh-CN.md")
+    )
+    assert "](README.zh-CN.md)" in english and "](README.md)" in chinese
+    pages = [
+        re.findall(r"^\| \[[^]]+\]\((book/\S+)\)", text, re.M)
+        for text in (english, chinese)
+    ]
+    assert pages[0] == pages[1] != []
