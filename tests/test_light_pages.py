@@ -18,7 +18,8 @@ from test_pages import (
 )
 
 KIB = 1024
-FIRST_LOAD = 160 * KIB  # as a server sends it
+FIRST_LOAD = 130 * KIB  # as a server sends it
+HEAVIEST = {"book/06-scaling.html": 145 * KIB}  # the most formulas
 PACKED = {".woff2", ".png"}  # nothing is gained by gzip
 SITE = 8 * KIB * KIB  # without copies to keep or to run
 AXE = ROOT / "node_modules/axe-core/axe.min.js"
@@ -58,7 +59,7 @@ def test_first_load_is_light(browser, site, name):
             for url in asked
             if url.startswith(site)
         }
-    assert sum(weights.values()) <= FIRST_LOAD, weights
+    assert sum(weights.values()) <= HEAVIEST.get(name, FIRST_LOAD), weights
 
 
 def test_site_is_small():
