@@ -45,6 +45,10 @@ def article_of(name: str) -> Tag:
     for element in article.select(".explorable"):
         element.name = "div"
         del element["data"]
+    for picture in article.select("picture"):
+        picture.replace_with(
+            picture.img
+        )  # without what stands for it where scripts run
     for element in article.select(".one-page"):
         del element["class"]  # a sheet of its own only where it is alone
     for element in article.select("details, summary"):

@@ -4,9 +4,12 @@ import re
 import sys
 import unicodedata
 import zipfile
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
 from xml.etree import ElementTree
 
 import pytest
+from PIL import Image
 from working_tree import ROOT
 
 sys.path.insert(0, str(ROOT / "scripts"))
@@ -112,6 +115,21 @@ def test_pages_are_numbered_and_links_say_where_they_lead(printed):
     assert len(numbers) > 10
     for element in numbers:
         assert element.get_text() == f" p. {places[element['data-to']]}"
+
+
+def test_figures_that_move_stand_still_on_paper(printed):
+    """Each is a picture of its own in the PDF, as wide and as high as its file."""
+    pdf, book = printed
+    files = [
+        Path(unquote(urlsplit(image["src"]).path))
+        for image in book.select(".explorable img")
+    ]
+    assert len(files) == 2
+    sizes = [
+        image.image.size for page in pdf.pages for image in page.images
+    ]
+    for file in files:
+        assert Image.open(file).size in sizes
 
 
 def test_print_is_typeset(printed):
