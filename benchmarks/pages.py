@@ -2,19 +2,18 @@
 
 import gzip
 import json
-import shutil
 import subprocess
 import sys
-from contextlib import contextmanager
-from functools import cache, partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from functools import cache
 from pathlib import Path
 from statistics import median
-from threading import Thread
 
-ROOT = Path(__file__).parent.parent
-HTML = ROOT / "_build/html"
-LIGHTHOUSE = ROOT / "benchmarks/node_modules/lighthouse/cli/index.js"
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from browser import FLAGS, HTML, QuietHandler, installed, serve
+
+LIGHTHOUSE = (
+    Path(__file__).with_name("node_modules") / "lighthouse/cli/index.js"
+)
 # The first page, the two with most formulas and pictures, and the longest.
 PAGES = (
     "book/index.html",
@@ -23,11 +22,6 @@ PAGES = (
     "book/real-code.html",
 )
 RUNS = 3  # and their median
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-FLAGS = (
-    "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run "
-    "--disable-background-networking --disable-component-update --disable-sync"
-)
 # Lowest scores, and the largest layout shift.
 TARGETS = {
     "phone": {"performance": 0.95},
@@ -42,11 +36,8 @@ def packed(path: str) -> bytes:
     return gzip.compress(Path(path).read_bytes(), 9)
 
 
-class GzipHandler(SimpleHTTPRequestHandler):
+class GzipHandler(QuietHandler):
     """Files as a public server sends them: text is packed."""
-
-    def log_message(self, *_):
-        pass
 
     def do_GET(self):
         path = self.translate_path(self.path)
@@ -64,19 +55,6 @@ class GzipHandler(SimpleHTTPRequestHandler):
         self.wfile.write(body)
 
 
-@contextmanager
-def serve(folder):
-    server = ThreadingHTTPServer(
-        ("127.0.0.1", 0), partial(GzipHandler, directory=str(folder))
-    )
-    Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-
-
 def look(address, device):
     """Scores, layout shift and the audits that found something, of one load."""
     command = [
@@ -86,15 +64,14 @@ def look(address, device):
         "--quiet",
         "--output=json",
         "--no-enable-error-reporting",
-        f"--chrome-flags={FLAGS}",
+        f"--chrome-flags={' '.join(['--headless=new', *FLAGS])}",
         *(["--preset=desktop"] if device == "desktop" else []),
     ]
-    chrome = next(filter(None, map(shutil.which, BROWSERS)))
     done = subprocess.run(
         command,
         capture_output=True,
         text=True,
-        env={"CHROME_PATH": chrome, "PATH": "/usr/bin:/bin"},
+        env={"CHROME_PATH": installed(), "PATH": "/usr/bin:/bin"},
     )
     if done.returncode:
         raise SystemExit(f"Lighthouse failed at {address}:\n{done.stderr}")
@@ -127,7 +104,7 @@ def main():
         f"{'page':28s} {'device':8s} performance accessibility best practices  "
         "SEO  shift  largest paint"
     )
-    with serve(HTML) as site:
+    with serve(HTML, GzipHandler) as site:
         for page in PAGES:
             for device, targets in TARGETS.items():
                 looks = [

@@ -4,7 +4,6 @@ Chromium does not know on which page a link's target will stand. So the book is 
 the page numbers beside its links are those of the print before.
 """
 
-import shutil
 import subprocess
 import sys
 from html import escape
@@ -14,15 +13,13 @@ import pikepdf
 from book_pages import HTML, ROOT, article_of, keep, parse, parts, read_yaml
 from bs4 import BeautifulSoup, Tag
 
+sys.path.insert(0, str(ROOT / "tests"))
+from browser import FLAGS, installed
+
 PRINTED = ROOT / "_build" / "pdf" / "attention.pdf"
 STYLE = ROOT / "scripts" / "print_book.css"
 UNNUMBERED = ("references.html", "api.html")  # in the order of names
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-FLAGS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync "
-    "--disable-background-networking --disable-component-update --allow-file-access-from-files "
-    "--no-pdf-header-footer"
-).split()
+FOR_PRINT = "--headless --allow-file-access-from-files --no-pdf-header-footer".split()
 
 
 def place(name: str, target: str = "") -> str:
@@ -126,18 +123,21 @@ def put_together(order: list) -> BeautifulSoup:
 
 
 def chromium() -> str:
-    found = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if not found:
-        sys.exit(
-            "No Chromium was found: apt-get install chromium, then run make pdf again"
-        )
-    return found
+    return installed() or sys.exit(
+        "No Chromium was found: apt-get install chromium, then run make pdf again"
+    )
 
 
 def print_page(page: Path, pdf: Path) -> dict[str, int]:
     """Print a page; the numbers of the pages that its links lead to."""
     done = subprocess.run(
-        [chromium(), *FLAGS, f"--print-to-pdf={pdf}", page.as_uri()],
+        [
+            chromium(),
+            *FLAGS,
+            *FOR_PRINT,
+            f"--print-to-pdf={pdf}",
+            page.as_uri(),
+        ],
         capture_output=True,
         text=True,
         timeout=600,

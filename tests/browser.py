@@ -1,4 +1,4 @@
-"""A Chromium and a local server for the tests that look at the built pages."""
+"""A Chromium and a local server for what looks at the built pages."""
 
 import shutil
 from contextlib import contextmanager
@@ -20,11 +20,16 @@ class QuietHandler(SimpleHTTPRequestHandler):
         pass
 
 
+def installed():
+    """Where Chromium is, or None."""
+    return next(filter(None, map(shutil.which, NAMES)), None)
+
+
 @contextmanager
-def serve(folder):
+def serve(folder, handler=QuietHandler):
     """Serve a folder on a free local port; yields the address."""
     server = ThreadingHTTPServer(
-        ("127.0.0.1", 0), partial(QuietHandler, directory=str(folder))
+        ("127.0.0.1", 0), partial(handler, directory=str(folder))
     )
     thread = Thread(target=server.serve_forever, daemon=True)
     thread.start()
@@ -41,10 +46,9 @@ def chromium():
     """The installed Chromium, headless; yields Playwright's browser."""
     from playwright.sync_api import sync_playwright
 
-    path = next(filter(None, map(shutil.which, NAMES)))
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
-            executable_path=path, args=FLAGS
+            executable_path=installed(), args=FLAGS
         )
         yield browser
         browser.close()

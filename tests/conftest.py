@@ -6,11 +6,10 @@ ATTNLIB_REQUIRE names it (``make check`` does): then it fails.
 
 import importlib.util
 import os
-import shutil
 
 import pyodide
 import pytest
-from browser import HTML, NAMES, chromium, serve
+from browser import HTML, chromium, installed, serve
 from hypothesis import Phase, settings
 
 # `make mutate` needs one failure, not the smallest one.
@@ -24,8 +23,7 @@ settings.register_profile(
 PRESENT = {
     "torch": lambda: importlib.util.find_spec("torch"),
     "browser": lambda: (
-        importlib.util.find_spec("playwright")
-        and any(map(shutil.which, NAMES))
+        importlib.util.find_spec("playwright") and installed()
     ),
     "repo2docker": lambda: importlib.util.find_spec("repo2docker"),
     "dask": lambda: importlib.util.find_spec("distributed"),
