@@ -3,8 +3,10 @@
 import base64
 import json
 import re
+from contextlib import contextmanager
 from html import unescape
 
+from browser import serve
 from stored import BOOK, output_texts, read
 
 from attnlib.book import explorables
@@ -67,6 +69,15 @@ def write_pages(folder, body, lost, **more):
         (folder / f"{name}.html").write_text(page, encoding="utf-8")
 
 
+@contextmanager
+def site_of(name, folder, lost):
+    """The pages of one, as the book stores it, on a local port."""
+    code = f'<script type="module">{explorables.script(name)}</script>'
+    write_pages(folder, stored(name) + code, lost)
+    with serve(folder) as address:
+        yield address
+
+
 def rest(page):
     """Wait until it has spoken and written its address."""
     page.wait_for_timeout(900)
@@ -75,6 +86,35 @@ def rest(page):
 def listen(page, name):
     """From now on `spoken` holds what its status says."""
     page.evaluate(LISTEN, name)
+
+
+def resting_address(page):
+    """Its state, when it has come to rest without an error."""
+    rest(page)
+    assert page.problems == []
+    return page.evaluate("location.hash")
+
+
+def drag(page, element, start, end):
+    """Press at a share of an element's width, go on to another, let go: nothing is said yet."""
+    box = element.bounding_box()
+    y = box["y"] + box["height"] / 2
+    across = [start + (end - start) * step / 10 for step in range(11)]
+    page.mouse.move(box["x"] + start * box["width"], y)
+    page.mouse.down()
+    for share in across:
+        page.mouse.move(box["x"] + share * box["width"], y)
+    page.mouse.up()
+    assert page.evaluate("[spoken.length, location.hash]") == [0, ""]
+
+
+def still_stands(visit, name):
+    """Where no script runs, and where one fails, the still figure is seen."""
+    page = visit(java_script_enabled=False)
+    assert page.locator(f"explorable-{name} img").is_visible()
+    page = visit(name="broken")
+    assert len(page.problems) == 1
+    assert page.locator(f"explorable-{name} img").is_visible()
 
 
 def motions(page):

@@ -3,13 +3,19 @@
 import explored
 import numpy as np
 import pytest
-from browser import serve
-from explored import computed, listen, motions, rest, stored, write_pages
+from explored import (
+    computed,
+    listen,
+    motions,
+    resting_address,
+    site_of,
+    still_stands,
+    stored,
+)
 from scipy.optimize import brentq
 
 import attnlib as attn
 from attnlib import random_energy
-from attnlib.book import explorables
 from attnlib.book.explorables import normals
 
 needs_browser = pytest.mark.needs_browser
@@ -93,17 +99,8 @@ def test_every_row_is_attnlibs(blank, data, seed):
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     folder = tmp_path_factory.mktemp("site")
-    script = explorables.script("freeze")
-    body = f'{stored("freeze")}<script type="module">{script}</script>'
-    write_pages(folder, body, lost="border")
-    with serve(folder) as address:
+    with site_of("freeze", folder, lost="border") as address:
         yield address
-
-
-def address(page):
-    rest(page)
-    assert page.problems == []
-    return page.evaluate("location.hash")
 
 
 def place(page, across, up):
@@ -157,10 +154,10 @@ def test_a_mouse_drags_the_point_and_it_speaks_once(visit):
         page.mouse.move(*place(page, 0.6 + step / 25, 5 / 14 + step / 28))
     page.mouse.up()
     assert page.evaluate("[spoken.length, location.hash]") == [0, ""]
-    assert address(page) == "#freeze?dk=1024&n=4096&row=6"
+    assert resting_address(page) == "#freeze?dk=1024&n=4096&row=6"
     assert len(page.evaluate("spoken")) == 1
     page.mouse.click(*place(page, 0, 1))
-    assert address(page) == "#freeze?dk=1&n=65540&row=6"
+    assert resting_address(page) == "#freeze?dk=1&n=65540&row=6"
     page.mouse.move(*place(page, 0.5, 0.5))  # no button: nothing moves
     assert len(page.evaluate("spoken")) == 2
 
@@ -169,7 +166,7 @@ def test_a_mouse_drags_the_point_and_it_speaks_once(visit):
 def test_a_finger_drags_and_taps_and_can_still_scroll(visit):
     page = visit(width=390, has_touch=True)
     page.touchscreen.tap(*place(page, 0.3, 4 / 14))
-    assert address(page) == "#freeze?dk=8&n=64&row=6"
+    assert resting_address(page) == "#freeze?dk=8&n=64&row=6"
     touch = page.evaluate(
         """() => [".map", ".knob"].map((name) => getComputedStyle(
           document.querySelector("explorable-freeze").shadowRoot.querySelector(name)).touchAction)"""
@@ -188,7 +185,7 @@ def test_a_finger_drags_and_taps_and_can_still_scroll(visit):
     for step in range(9):  # straight up, on the knob
         touch_at("touchMove", place(page, 0.3, (4 + step) / 14))
     touch_at("touchEnd")
-    assert address(page) == "#freeze?dk=8&n=16380&row=6"
+    assert resting_address(page) == "#freeze?dk=8&n=16380&row=6"
     assert (
         "among 16384 tokens" in page.locator("[role=status]").text_content()
     )
@@ -200,13 +197,13 @@ def test_keys_and_buttons_move_it(visit):
     width, length = page.locator("explorable-freeze input").all()
     width.focus()
     page.keyboard.press("ArrowRight")
-    assert address(page) == "#freeze?dk=76&n=128&row=6"
+    assert resting_address(page) == "#freeze?dk=76&n=128&row=6"
     length.focus()
     page.keyboard.press("Home")
     page.get_by_role("button", name="new row").press("Enter")
-    assert address(page) == "#freeze?dk=76&n=4&row=7"
+    assert resting_address(page) == "#freeze?dk=76&n=4&row=7"
     page.get_by_role("button", name="tokens n 2048").click()
-    assert address(page) == "#freeze?dk=76&n=2048&row=7"
+    assert resting_address(page) == "#freeze?dk=76&n=2048&row=7"
     assert width.get_attribute("aria-valuetext") == "76"
 
 
@@ -229,8 +226,4 @@ def test_it_fits_and_can_be_touched(visit, name, width):
 
 @needs_browser
 def test_where_no_script_runs_the_still_figure_stands(visit):
-    page = visit(java_script_enabled=False)
-    assert page.locator("explorable-freeze img").is_visible()
-    page = visit(name="broken")
-    assert len(page.problems) == 1
-    assert page.locator("explorable-freeze img").is_visible()
+    still_stands(visit, "freeze")

@@ -5,11 +5,18 @@ from functools import partial
 import explored
 import numpy as np
 import pytest
-from browser import serve
-from explored import computed, listen, motions, rest, stored, write_pages
+from explored import (
+    computed,
+    drag,
+    listen,
+    motions,
+    resting_address,
+    site_of,
+    still_stands,
+    stored,
+)
 
 import attnlib as attn
-from attnlib.book import explorables
 
 needs_browser = pytest.mark.needs_browser
 LENGTHS = 2 ** (np.arange(7) / 2)
@@ -126,17 +133,8 @@ def test_what_the_text_says_of_the_paths(expected):
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     folder = tmp_path_factory.mktemp("site")
-    script = explorables.script("gain")
-    body = f'{stored("gain")}<script type="module">{script}</script>'
-    write_pages(folder, body, lost="sensitivity")
-    with serve(folder) as address:
+    with site_of("gain", folder, lost="sensitivity") as address:
         yield address
-
-
-def address(page):
-    rest(page)
-    assert page.problems == []
-    return page.evaluate("location.hash")
 
 
 @needs_browser
@@ -186,15 +184,8 @@ def test_it_starts_as_the_still_figure_shows_and_says_what_attnlib_says(
 def test_a_mouse_drags_it_and_it_speaks_once(visit):
     page = visit()
     listen(page, "gain")
-    box = page.locator("explorable-gain input").bounding_box()
-    y = box["y"] + box["height"] / 2
-    page.mouse.move(box["x"] + box["width"] - 8, y)
-    page.mouse.down()
-    for step in range(11):
-        page.mouse.move(box["x"] + box["width"] * (1 - step / 10), y)
-    page.mouse.up()
-    assert page.evaluate("[spoken.length, location.hash]") == [0, ""]
-    assert address(page) == "#gain?length=1"
+    drag(page, page.locator("explorable-gain input"), 0.98, 0)
+    assert resting_address(page) == "#gain?length=1"
     [said] = page.evaluate("spoken")
     assert said.startswith("At the start")
 
@@ -204,14 +195,14 @@ def test_a_finger_and_keys_move_it(visit):
     page = visit(width=390, has_touch=True)
     length = page.locator("explorable-gain input")
     length.tap(position={"x": 4, "y": 22})
-    assert address(page) == "#gain?length=1"
+    assert resting_address(page) == "#gain?length=1"
     length.press("ArrowRight")
-    assert address(page) == "#gain?length=1.414"
+    assert resting_address(page) == "#gain?length=1.414"
     assert length.get_attribute("aria-valuetext") == "1.41"
     page.get_by_role(
         "button", name="queries longer by a factor of 4"
     ).click()
-    assert address(page) == "#gain?length=4"
+    assert resting_address(page) == "#gain?length=4"
 
 
 @needs_browser
@@ -236,8 +227,4 @@ def test_it_fits_and_can_be_touched(visit, name, width):
 
 @needs_browser
 def test_where_no_script_runs_the_still_figure_stands(visit):
-    page = visit(java_script_enabled=False)
-    assert page.locator("explorable-gain img").is_visible()
-    page = visit(name="broken")
-    assert len(page.problems) == 1
-    assert page.locator("explorable-gain img").is_visible()
+    still_stands(visit, "gain")

@@ -6,11 +6,18 @@ import re
 import explored
 import numpy as np
 import pytest
-from browser import serve
-from explored import computed, listen, motions, rest, stored, write_pages
+from explored import (
+    computed,
+    listen,
+    motions,
+    rest,
+    site_of,
+    still_stands,
+    stored,
+)
 
 import attnlib as attn
-from attnlib.book import explorables, minilm_heads
+from attnlib.book import minilm_heads
 
 needs_browser = pytest.mark.needs_browser
 LAYERS, HEADS, SENTENCES = 6, 12, (0, 2)
@@ -232,11 +239,8 @@ def test_sentences_say_what_attnlib_says(shown, data, expected):
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("heads")
-    script = explorables.script("heads")
-    body = f'{stored("heads")}<script type="module">{script}</script>'
-    write_pages(folder, body, lost="deciles")
-    with serve(folder) as address:
+    folder = tmp_path_factory.mktemp("site")
+    with site_of("heads", folder, lost="deciles") as address:
         yield address
 
 
@@ -413,8 +417,4 @@ def test_it_fits_and_can_be_touched(visit, name, width):
 
 @needs_browser
 def test_without_scripts_or_with_a_failure_the_still_figure_stands(visit):
-    page = visit(java_script_enabled=False)
-    assert page.locator("img").is_visible()
-    page = visit(name="broken")
-    assert len(page.problems) == 1
-    assert page.locator("img").is_visible()
+    still_stands(visit, "heads")

@@ -4,11 +4,16 @@ from itertools import product
 
 import numpy as np
 import pytest
-from browser import serve
-from explored import computed, listen, rest, stored, write_pages
+from explored import (
+    computed,
+    drag,
+    listen,
+    resting_address,
+    site_of,
+    still_stands,
+)
 
 import attnlib as attn
-from attnlib.book import explorables
 
 needs_browser = pytest.mark.needs_browser
 BETAS = 2 ** (np.arange(-16, 25) / 8)
@@ -97,17 +102,8 @@ def test_the_curves_are_attnlibs_and_the_rates_are_their_slopes(blank):
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     folder = tmp_path_factory.mktemp("site")
-    script = explorables.script("jacobian")
-    body = f'{stored("jacobian")}<script type="module">{script}</script>'
-    write_pages(folder, body, lost="scores")
-    with serve(folder) as address:
+    with site_of("jacobian", folder, lost="scores") as address:
         yield address
-
-
-def address(page):
-    rest(page)
-    assert page.problems == []
-    return page.evaluate("location.hash")
 
 
 def hash_of(scores, score, beta):
@@ -201,15 +197,8 @@ def test_the_picture_shows_these_numbers(visit):
 def test_a_mouse_drags_it_and_it_speaks_once(visit):
     page = visit()
     listen(page, "jacobian")
-    box = page.get_by_label("sharpness β").first.bounding_box()
-    y = box["y"] + box["height"] / 2
-    page.mouse.move(box["x"] + 0.4 * box["width"], y)
-    page.mouse.down()
-    for step in range(11):
-        page.mouse.move(box["x"] + (0.4 + 0.06 * step) * box["width"], y)
-    page.mouse.up()
-    assert page.evaluate("[spoken.length, location.hash]") == [0, ""]
-    assert address(page) == hash_of(START, 2, 8)
+    drag(page, page.get_by_label("sharpness β").first, 0.4, 1)
+    assert resting_address(page) == hash_of(START, 2, 8)
     [said] = page.evaluate("spoken")
     assert "No rate exceeds 0.01" in said
 
@@ -218,18 +207,18 @@ def test_a_mouse_drags_it_and_it_speaks_once(visit):
 def test_a_finger_and_keys_move_any_of_the_four_scores(visit):
     page = visit(width=390, has_touch=True)
     page.get_by_role("button", name="s₄", exact=True).tap()
-    assert address(page) == hash_of(START, 4, 1)
+    assert resting_address(page) == hash_of(START, 4, 1)
     score, sharpness = page.locator("explorable-jacobian input").all()
     score.tap(position={"x": score.bounding_box()["width"] - 4, "y": 22})
-    assert address(page) == hash_of([0, 1, 2, 5], 4, 1)
+    assert resting_address(page) == hash_of([0, 1, 2, 5], 4, 1)
     score.press("ArrowLeft")
     sharpness.press("End")
     page.get_by_role("button", name="s₁", exact=True).press("Enter")
     score.press("Home")
-    assert address(page) == hash_of([-5, 1, 2, 4.9], 1, 8)
+    assert resting_address(page) == hash_of([-5, 1, 2, 4.9], 1, 8)
     assert score.get_attribute("aria-valuetext") == "s₁ = −5"
     page.get_by_role("button", name="sharpness β 0.25").click()
-    assert address(page) == hash_of([-5, 1, 2, 4.9], 1, 0.25)
+    assert resting_address(page) == hash_of([-5, 1, 2, 4.9], 1, 0.25)
     pressed = page.locator("explorable-jacobian [aria-pressed=true]")
     assert pressed.all_text_contents() == ["s₁"]
 
@@ -253,8 +242,4 @@ def test_it_fits_and_can_be_touched(visit, name, width):
 
 @needs_browser
 def test_where_no_script_runs_the_still_figure_stands(visit):
-    page = visit(java_script_enabled=False)
-    assert page.locator("explorable-jacobian img").is_visible()
-    page = visit(name="broken")
-    assert len(page.problems) == 1
-    assert page.locator("explorable-jacobian img").is_visible()
+    still_stands(visit, "jacobian")

@@ -3,11 +3,18 @@
 import explored
 import numpy as np
 import pytest
-from browser import serve
-from explored import computed, listen, motions, rest, stored, write_pages
+from explored import (
+    computed,
+    drag,
+    listen,
+    motions,
+    resting_address,
+    site_of,
+    still_stands,
+    stored,
+)
 
 import attnlib as attn
-from attnlib.book import explorables
 from attnlib.book.explorables import normals
 
 needs_browser = pytest.mark.needs_browser
@@ -156,16 +163,8 @@ def test_what_the_text_says(expected):
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     folder = tmp_path_factory.mktemp("site")
-    body = f'{stored("rows")}<script type="module">{explorables.script("rows")}</script>'
-    write_pages(folder, body, lost="median")
-    with serve(folder) as address:
+    with site_of("rows", folder, lost="median") as address:
         yield address
-
-
-def address(page):
-    rest(page)
-    assert page.problems == []
-    return page.evaluate("location.hash")
 
 
 @needs_browser
@@ -211,15 +210,8 @@ def test_it_starts_as_the_still_figure_shows_and_says_what_attnlib_says(
 def test_a_mouse_drags_it_and_it_speaks_once(visit):
     page = visit()
     listen(page, "rows")
-    box = page.locator("explorable-rows input").bounding_box()
-    y = box["y"] + box["height"] / 2
-    page.mouse.move(box["x"] + box["width"] * 0.8, y)
-    page.mouse.down()
-    for step in range(11):
-        page.mouse.move(box["x"] + box["width"] * (1 - step / 10), y)
-    page.mouse.up()
-    assert page.evaluate("[spoken.length, location.hash]") == [0, ""]
-    assert address(page) == "#rows?dk=4&row=6"
+    drag(page, page.locator("explorable-rows input"), 0.8, 0)
+    assert resting_address(page) == "#rows?dk=4&row=6"
     [said] = page.evaluate("spoken")
     assert said.startswith("Row 6 at width 4,")
 
@@ -229,15 +221,15 @@ def test_a_finger_and_keys_move_it(visit):
     page = visit(width=390, has_touch=True)
     width = page.locator("explorable-rows input")
     width.tap(position={"x": 4, "y": 22})
-    assert address(page) == "#rows?dk=4&row=6"
+    assert resting_address(page) == "#rows?dk=4&row=6"
     width.press("ArrowRight")
-    assert address(page) == "#rows?dk=8&row=6"
+    assert resting_address(page) == "#rows?dk=8&row=6"
     assert width.get_attribute("aria-valuetext") == "8"
     page.get_by_role("button", name="draw another row").tap()
-    assert address(page) == "#rows?dk=8&row=7"
+    assert resting_address(page) == "#rows?dk=8&row=7"
     page.get_by_role("button", name="draw another row").press("Enter")
     page.get_by_role("button", name="width dₖ 4096").click()
-    assert address(page) == "#rows?dk=4096&row=8"
+    assert resting_address(page) == "#rows?dk=4096&row=8"
     assert (
         "length is less than 10⁻⁸"
         in page.locator("explorable-rows .said").text_content()
@@ -269,8 +261,4 @@ def test_it_fits_and_can_be_touched(visit, name, width):
 
 @needs_browser
 def test_where_no_script_runs_the_still_figure_stands(visit):
-    page = visit(java_script_enabled=False)
-    assert page.locator("explorable-rows img").is_visible()
-    page = visit(name="broken")
-    assert len(page.problems) == 1
-    assert page.locator("explorable-rows img").is_visible()
+    still_stands(visit, "rows")

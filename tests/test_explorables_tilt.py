@@ -3,10 +3,17 @@
 import explored
 import numpy as np
 import pytest
-from browser import serve
-from explored import computed, listen, motions, rest, stored, write_pages
+from explored import (
+    computed,
+    drag,
+    listen,
+    motions,
+    resting_address,
+    site_of,
+    still_stands,
+    stored,
+)
 
-from attnlib.book import explorables
 from attnlib.dot_product import row_variance_moments
 
 needs_browser = pytest.mark.needs_browser
@@ -105,16 +112,8 @@ def test_the_lines_are_the_closed_forms(expected):
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     folder = tmp_path_factory.mktemp("site")
-    body = f'{stored("tilt")}<script type="module">{explorables.script("tilt")}</script>'
-    write_pages(folder, body, lost="effective")
-    with serve(folder) as address:
+    with site_of("tilt", folder, lost="effective") as address:
         yield address
-
-
-def address(page):
-    rest(page)
-    assert page.problems == []
-    return page.evaluate("location.hash")
 
 
 def slider(page):
@@ -154,15 +153,8 @@ def test_it_starts_as_the_still_figure_shows_and_says_what_attnlib_says(
 def test_a_mouse_drags_it_and_it_speaks_once(visit):
     page = visit()
     listen(page, "tilt")
-    box = slider(page).bounding_box()
-    y = box["y"] + box["height"] / 2
-    page.mouse.move(box["x"] + box["width"] / 3, y)
-    page.mouse.down()
-    for step in range(11):
-        page.mouse.move(box["x"] + box["width"] / 3 * (1 - step / 10), y)
-    page.mouse.up()
-    assert page.evaluate("[spoken.length, location.hash]") == [0, ""]
-    assert address(page) == "#tilt?kind=1&rho=0"
+    drag(page, slider(page), 1 / 3, 0)
+    assert resting_address(page) == "#tilt?kind=1&rho=0"
     [said] = page.evaluate("spoken")
     assert said.startswith("No correlation: ")
 
@@ -172,16 +164,16 @@ def test_a_finger_and_keys_move_it(visit):
     page = visit(width=390, has_touch=True)
     box = slider(page).bounding_box()
     slider(page).tap(position={"x": box["width"] - 4, "y": 22})
-    assert address(page) == "#tilt?kind=1&rho=0.9"
+    assert resting_address(page) == "#tilt?kind=1&rho=0.9"
     slider(page).press("ArrowLeft")
-    assert address(page) == "#tilt?kind=1&rho=0.8"
+    assert resting_address(page) == "#tilt?kind=1&rho=0.8"
     assert slider(page).get_attribute("aria-valuetext") == "0.8"
     page.locator("explorable-tilt label").nth(2).tap()
-    assert address(page) == "#tilt?kind=2&rho=0.8"
+    assert resting_address(page) == "#tilt?kind=2&rho=0.8"
     page.locator("explorable-tilt input[type=radio]").nth(2).press(
         "ArrowRight"
     )
-    assert address(page) == "#tilt?kind=3&rho=0.8"
+    assert resting_address(page) == "#tilt?kind=3&rho=0.8"
 
 
 @needs_browser
@@ -200,8 +192,4 @@ def test_it_fits_and_can_be_touched(visit, name, width):
 
 @needs_browser
 def test_where_no_script_runs_the_still_figure_stands(visit):
-    page = visit(java_script_enabled=False)
-    assert page.locator("explorable-tilt img").is_visible()
-    page = visit(name="broken")
-    assert len(page.problems) == 1
-    assert page.locator("explorable-tilt img").is_visible()
+    still_stands(visit, "tilt")
