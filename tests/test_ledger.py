@@ -157,9 +157,10 @@ def test_the_ledger_chapter_shows_the_evidence_of_today():
         for c in code_cells(read(BOOK / "13-ledger.ipynb"))
         for t in output_texts(c, "text/html")
     ]
-    assert ledger.Table(BOOK)._repr_html_() in stored, (
-        "execute 13-ledger again"
-    )
+    for shown_there in (ledger.Tally(BOOK), ledger.Table(BOOK)):
+        assert shown_there._repr_html_() in stored, (
+            "execute 13-ledger again"
+        )
 
 
 # --- the guards on a book broken on purpose -------------------------------------------
@@ -517,6 +518,30 @@ def test_evidence_is_read_in_order_and_nothing_else_is(
 ENTRY = {"verdict": "right", "truth": "t > 0", "chapters": ["01-one"]}
 
 
+def test_tally_counts_in_the_order_of_the_definitions(one_claim, tmp_path):
+    verdicts = "wrong", "needs assumptions", "wrong"
+    entries = [
+        {**ENTRY, "id": f"A0{i}", "step": "s", "verdict": verdict}
+        for i, verdict in enumerate(verdicts, start=1)
+    ]
+    one_claim(*entries)
+    cells = [evidence_cell("A01", what) for what in ("gap", "lead")]
+    findings(lambda *_: [], tmp_path, None, {"01-one": notebook(*cells)})
+    tally = ledger.Tally(tmp_path)
+    assert repr(tally) == (
+        "3 claims, 2 lines of evidence: "
+        "0 right, 0 imprecise, 1 needs assumptions, 2 wrong"
+    )
+    assert tally._repr_html_() == (
+        '<div class="tally"><p>3 claims, 2 lines of evidence</p><ul>'
+        '<li>0 <span class="verdict right">right</span></li>'
+        '<li>0 <span class="verdict imprecise">imprecise</span></li>'
+        '<li>1 <span class="verdict needs-assumptions">needs assumptions'
+        "</span></li>"
+        '<li>2 <span class="verdict wrong">wrong</span></li></ul></div>'
+    )
+
+
 def test_table_is_shown_as_html(one_claim, tmp_path):
     one_claim({"id": "A01", "step": "a < b", **ENTRY})
     cells = [evidence_cell("A01", what) for what in ("gap", "lead")]
@@ -528,9 +553,9 @@ def test_table_is_shown_as_html(one_claim, tmp_path):
         '<tr id="A01"><th scope="row">A01<br>'
         '<span class="verdict right">right</span></th>'
         '<td><p class="step">a &lt; b</p><p>t &gt; 0</p></td><td><ul>'
-        '<li><a href="01-one.ipynb#evidence-a01-gap">gap: &gt; 1</a> '
+        '<li><a href="01-one.ipynb#evidence-a01-gap">gap: &gt;\N{NO-BREAK SPACE}1</a> '
         '<span class="chapter">chapter 1</span></li>'
-        '<li><a href="01-one.ipynb#evidence-a01-lead">lead: &gt; 1</a> '
+        '<li><a href="01-one.ipynb#evidence-a01-lead">lead: &gt;\N{NO-BREAK SPACE}1</a> '
         '<span class="chapter">chapter 1</span></li>'
         "</ul></td></tr></tbody></table>"
     )
@@ -567,7 +592,7 @@ def test_table_links_to_the_evidence_and_escapes_its_words(
     ]
     html = table._repr_html_()
     assert f'href="01-one.ipynb#{line.anchor}"' in html
-    assert "a &lt; b" in html and "&gt; 1</a>" in html
+    assert "a &lt; b" in html and "&gt;\N{NO-BREAK SPACE}1</a>" in html
     # The link's target is the id that the line carries in its own chapter.
     own = line._repr_html_()
     assert f'id="{line.anchor}"' in own and "&gt; 1" in own

@@ -8,6 +8,7 @@ by side (chapter 13).
 
 import json
 import re
+from collections import Counter
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -17,7 +18,7 @@ import numpy as np
 import yaml
 
 from attnlib.book.data import book_file
-from attnlib.book.render import as_csv, as_html
+from attnlib.book.render import as_csv, as_html, tally_as_html
 
 VERDICTS = ("right", "imprecise", "needs assumptions", "wrong")
 
@@ -213,6 +214,40 @@ def evidence(folder: str | Path = ".") -> list[Evidence]:
                         Evidence(*line.groups(), chapter=path.stem)
                     )
     return found
+
+
+class Tally:
+    """The claims counted by verdict, and all lines of evidence.
+
+    A notebook shows the verdicts as the table does.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Holds the chapters whose stored outputs are read.
+
+    Attributes
+    ----------
+    counts : dict
+        The number of claims by verdict, in the order of ``VERDICTS``.
+    lines : int
+        How many lines of evidence there are.
+    """
+
+    def __init__(self, folder: str | Path = "."):
+        found = Counter(claim.verdict for claim in claims().values())
+        self.counts = {verdict: found[verdict] for verdict in VERDICTS}
+        self.lines = len(evidence(folder))
+
+    def __repr__(self):
+        counts = ", ".join(f"{n} {v}" for v, n in self.counts.items())
+        return (
+            f"{sum(self.counts.values())} claims, "
+            f"{self.lines} lines of evidence: {counts}"
+        )
+
+    def _repr_html_(self):
+        return tally_as_html(self.counts, self.lines)
 
 
 class Table:

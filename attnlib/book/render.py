@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from html import escape
 from urllib.parse import quote
 
@@ -61,11 +62,40 @@ def as_html(rows: list) -> str:
     )
 
 
+def tally_as_html(counts: dict[str, int], lines: int) -> str:
+    """Draw how many claims got which verdict.
+
+    Parameters
+    ----------
+    counts : dict
+        The number of claims by verdict, in the order to be shown.
+    lines : int
+        How many lines of evidence there are.
+
+    Returns
+    -------
+    str
+        A paragraph and a list.
+    """
+    items = "".join(
+        f"<li>{count} {_badge(verdict)}</li>"
+        for verdict, count in counts.items()
+    )
+    return (
+        f'<div class="tally"><p>{sum(counts.values())} claims, '
+        f"{lines} lines of evidence</p><ul>{items}</ul></div>"
+    )
+
+
+def _badge(verdict):
+    kind = verdict.replace(" ", "-")
+    return f'<span class="verdict {kind}">{verdict}</span>'
+
+
 def _row(claim, lines):
-    kind = claim.verdict.replace(" ", "-")
     return (
         f'<tr id="{claim.id}"><th scope="row">{claim.id}<br>'
-        f'<span class="verdict {kind}">{claim.verdict}</span></th>'
+        f"{_badge(claim.verdict)}</th>"
         f'<td><p class="step">{escape(claim.step)}</p>'
         f"<p>{escape(claim.truth)}</p></td>"
         f"<td><ul>{''.join(map(_link, lines))}</ul></td></tr>"
@@ -76,8 +106,10 @@ def _link(line):
     # A notebook's name works in JupyterLab; the build makes it the page's.
     address = f"{line.chapter}.ipynb#{line.anchor}"
     chapter = line.chapter.partition("-")[0].lstrip("0")
+    # A bound and its number stay on one line.
+    words = re.sub("(?<=[<>]) (?=[0-9-])", "\N{NO-BREAK SPACE}", line.text)
     return (
-        f'<li><a href="{address}">{escape(line.text)}</a> '
+        f'<li><a href="{address}">{escape(words)}</a> '
         f'<span class="chapter">chapter {chapter}</span></li>'
     )
 
