@@ -108,6 +108,11 @@ def test_head_map_lights_one_part(chapter, words):
     assert words == [
         t.get_text() for t in ax.texts if to_rgb(t.get_color()) in lit
     ]
+    assert f"chapter {chapter} is blue" in ax.texts[0].get_text()
+    # A phone shows the map 358 px wide.
+    scale = 358 / (72 * ax.figure.get_figwidth())
+    sizes = [t.get_size() for t in ax.texts if t.get_text()]
+    assert min(sizes) * scale >= 10
     plt.close()
 
 

@@ -160,11 +160,12 @@ def head_map(chapter: int) -> None:
     chapter : int
         Its part is lit.
     """
-    fig, ax = plt.subplots(figsize=(6.0, 0.92), layout="none")
+    fig, ax = plt.subplots(figsize=(6.0, 1.14), layout="none")
     ax.set_position((0, 0, 1, 1))
-    ax.set(xlim=(-0.05, 12.77), ylim=(0, 1))
+    ax.set(xlim=(-0.05, 12.77), ylim=(-0.24, 1))
     ax.axis("off")
-    ax.text(0, 0.28, "chapter", va="center", size=13, color=THEORY)
+    legend = f"Numbers are chapters; the part of chapter {chapter} is blue."
+    ax.text(0, -0.14, legend, va="center", size=14, color=THEORY)
 
     def arrow(start, end, color=THEORY, lw=1.1):
         style = {"arrowstyle": "->", "color": color, "lw": lw}
@@ -185,7 +186,7 @@ def head_map(chapter: int) -> None:
         ax.text(middle[number], 0.61, words, size=15, color=ink, **center)
         if number:
             style = {"color": SCALED, "weight": "bold"} if lit else {}
-            style = {"color": THEORY, "size": 13} | style | center
+            style = {"color": THEORY, "size": 14} | style | center
             ax.text(middle[number], 0.28, number, **style)
         if left:
             arrow((left - gap + 0.03, 0.62), (left - 0.03, 0.62))
