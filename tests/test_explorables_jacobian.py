@@ -159,7 +159,7 @@ def test_it_starts_as_the_still_figure_shows_and_says_what_attnlib_says(
         assert f"1 − Σa² = {attn.jacobian_trace(a):.3g}." in said
         assert ("hardly moves" in said) == (J[j, j] < 0.01)
         assert ("No rate exceeds" in said) == (np.diag(J).max() < 0.01)
-        assert ("a larger β is steeper" in said) == (J[j, j] > 0.25)
+        assert ("At β = 1 no rate exceeds 0.25" in said) == (J[j, j] > 0.25)
     assert page.problems == []
 
 

@@ -29,7 +29,7 @@ export function formulas({ a, others, J }, j, beta) {
 export function sentence({ a, J, open }, j) {
   const rate = J[j][j], weight = `${rate < 0.01 ? "hardly " : ""}moves weight ${j + 1}, which is ${short(a[j])}: the rate is ${short(rate)}`;
   const verdict = FOUR.every((i) => J[i][i] < 0.01) ? " No rate exceeds 0.01."
-    : rate > 0.25 ? " Near a tie, a larger β is steeper." : "";
+    : rate > 0.25 ? " At β = 1 no rate exceeds 0.25." : "";
   return `Score ${j + 1} ${weight}. What it gains, the others lose. `
     + `Coloured in the square is 1 − Σa² = ${short(open)}.${verdict}`;
 }
