@@ -9,10 +9,11 @@ import logging
 import re
 import subprocess
 from base64 import b64decode
+from collections import defaultdict
 from hashlib import sha256
 from pathlib import Path
 
-from bs4 import BeautifulSoup
+from bs4 import BeautifulSoup, Tag
 from fontTools import subset
 from katex_math import KATEX, NODE
 from sphinx.errors import ExtensionError
@@ -68,6 +69,62 @@ def thin_scripts(soup) -> None:
         link.extract()
 
 
+# The theme measures everything that might scroll whenever a page loads or changes, and for that
+# lays out all of it, folds and far sections, too. page.js does this where a reader looks.
+MEASURED = re.compile(r'\["pre",[^\]]*\]')
+NONE = '[":not(*)"]'
+
+
+def leave_scrolling_to_page_js(out: Path) -> None:
+    script = out / "_static/scripts/pydata-sphinx-theme.js"
+    text = script.read_text(encoding="utf-8")
+    text, changed = MEASURED.subn(NONE, text)
+    if not changed and NONE not in text:
+        raise ExtensionError(
+            f"light_pages: {script.name} does not say what scrolls"
+        )
+    script.write_text(text, encoding="utf-8")
+
+
+# How a page shows the tokens of one class in one scheme.
+LOOK = re.compile(
+    r'data-theme="(light|dark)"\] \.highlight (?:\.(\w+) )?\{([^}]*)\}'
+)
+
+
+def looks_of(sheet: Path) -> dict[str, set]:
+    """How each class of tokens looks, and "" the code around them, in both schemes."""
+    looks = defaultdict(set)
+    for scheme, name, look in LOOK.findall(
+        sheet.read_text(encoding="utf-8")
+    ):
+        color = re.sub(r"background:[^;]*;", "", look) if not name else look
+        looks[name].add((scheme, color.strip().lower()))
+    if not looks[""]:
+        raise ExtensionError(
+            f"light_pages: {sheet.name} has no colour of code"
+        )
+    return looks
+
+
+def thin_listings(soup, looks: dict[str, set]) -> None:
+    """Tokens that look like the code around them, or like the one before, need no element."""
+
+    def look(token):
+        return looks.get(" ".join(token.get("class", [])), looks[""])
+
+    for listing in soup.select(".highlight pre"):
+        for token in listing.select("span"):
+            if look(token) == looks[""]:
+                token.unwrap()
+        listing.smooth()
+        for token in listing.select("span"):
+            before = token.previous_sibling
+            if isinstance(before, Tag) and look(before) == look(token):
+                token.insert(0, before.text)
+                before.extract()
+
+
 # Where scripts run, this stands for a still figure until its script has drawn the other.
 NOTHING = (
     "data:image/svg+xml,%3Csvg%20xmlns='http://www.w3.org/2000/svg'/%3E"
@@ -97,15 +154,31 @@ def store_stills(page: Path, soup) -> None:
         )
 
 
+def size_of(path: Path) -> tuple[int, int] | None:
+    """Width and height in CSS pixels of a picture that is a file."""
+    if not path.is_file():
+        return None
+    if path.suffix == ".png":
+        # Its first chunk: both as big-endian integers.
+        head = path.read_bytes()[16:24]
+        return int.from_bytes(head[:4], "big"), int.from_bytes(
+            head[4:], "big"
+        )
+    svg = path.read_text(encoding="utf-8")
+    points = re.search(
+        r'<svg\b[^>]* width="([\d.]+)pt" height="([\d.]+)pt"', svg
+    )
+    return points and tuple(
+        round(float(side) * 4 / 3) for side in points.groups()
+    )
+
+
 def size_images(page: Path, soup) -> None:
     """Reserve each picture's place, and load what is not seen at once later."""
     for number, image in enumerate(soup.select(".bd-article img[src]")):
         path = (page.parent / image["src"]).resolve()
-        if path.suffix == ".png" and path.is_file():
-            # A PNG's first chunk: width and height as big-endian integers.
-            head = path.read_bytes()[16:24]
-            image["width"] = int.from_bytes(head[:4], "big")
-            image["height"] = int.from_bytes(head[4:], "big")
+        if size := size_of(path):
+            image["width"], image["height"] = size
         if number:
             image["loading"] = "lazy"
         image["decoding"] = "async"
@@ -194,18 +267,23 @@ def lighten(app, exception):
     fresh = {page: pages[page] for page, found in own.items() if found}
     if not fresh:
         return
+    # In the theme's order, each once.
+    sheets = dict.fromkeys(
+        sheet for found in own.values() for sheet in found
+    )
+    (colors,) = (path for path in sheets if path.name == "pygments.css")
+    looks = looks_of(colors)
+    leave_scrolling_to_page_js(out)
     for page, soup in fresh.items():
         thin_scripts(soup)
+        thin_listings(soup, looks)
         store_stills(page, soup)
         size_images(page, soup)
         page.write_text(str(soup), encoding="utf-8")
     for name in UNUSED_SCRIPTS:
         for script in (out / "_static").rglob(name):
             script.unlink()  # its words are no reason to keep a rule
-    # The theme's order, each once; what formulas are made of.
-    sheets = dict.fromkeys(
-        sheet for found in own.values() for sheet in found
-    )
+    # What formulas are made of.
     letters = {
         letter
         for soup in pages.values()

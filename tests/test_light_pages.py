@@ -127,6 +127,60 @@ def test_no_formula_is_cut_on_a_phone(browser, site, name):
     assert cut == []
 
 
+def test_what_scrolls_can_be_reached_with_the_keyboard_once_it_is_near(
+    browser, site
+):
+    with watched_page(browser, site, SIZES[1]) as page:
+        page.goto(f"{site}/book/06-scaling.html", wait_until="load")
+        listings = page.locator("article section section pre:visible")
+        wide = listings.evaluate_all(
+            "all => all.findLastIndex(e => e.scrollWidth > e.clientWidth)"
+        )
+        last = listings.nth(wide)
+        assert last.get_attribute("tabindex") is None
+        last.scroll_into_view_if_needed()
+        page.wait_for_timeout(300)
+        assert last.get_attribute("tabindex") == "0"
+
+
+def test_links_within_a_page_lead_to_their_places(browser, site):
+    """However far, and though what lies between is not laid out."""
+    with watched_page(browser, site) as page:
+        page.goto(f"{site}/book/06-scaling.html", wait_until="load")
+        links = page.locator(".bd-sidebar-secondary a[href^='#']")
+        for link in links.all()[-2::-3]:
+            link.click()
+            page.wait_for_timeout(300)
+            top = page.evaluate(
+                "document.querySelector(location.hash).getBoundingClientRect().top"
+            )
+            assert 0 <= top < 150
+
+
+# The browser's own count of what moved; its script notes it before the page comes.
+NOTE_SHIFTS = """window.shift = 0;
+new PerformanceObserver((list) => {
+  for (const entry of list.getEntries()) window.shift += entry.value;
+}).observe({ type: "layout-shift", buffered: true });"""
+
+
+@pytest.mark.parametrize("name", ["06-scaling", "11-trained-model"])
+def test_nothing_moves_while_a_page_comes_slowly(browser, site, name):
+    with watched_page(browser, site, SIZES[1]) as page:
+        page.add_init_script(NOTE_SHIFTS)
+        page.context.new_cdp_session(page).send(
+            "Network.emulateNetworkConditions",
+            {
+                "offline": False,
+                "latency": 150,
+                "downloadThroughput": 200 * KIB,
+                "uploadThroughput": 100 * KIB,
+            },
+        )
+        page.goto(f"{site}/book/{name}.html", wait_until="networkidle")
+        assert page.evaluate("window.shift") <= 0.05
+
+
 def test_still_figure_is_loaded_where_the_script_fails_and_only_there(
     browser, site
 ):
@@ -167,6 +221,8 @@ def test_search_answers(browser, site, query, answer, place):
     page.close()
 
 
+# As if a reader had been in each section: only then is it laid out.
+EVERYWHERE = "section { content-visibility: visible !important }"
 # Contrast, three quarters of axe's time, is a matter of the scheme: once in each.
 STATES = [
     (SIZES[0], "light", True),
@@ -181,6 +237,7 @@ def test_axe_finds_nothing(browser, site, name):
     found = []
     with watched_page(browser, site) as page:
         page.goto(f"{site}/{name}", wait_until="load")
+        page.add_style_tag(content=EVERYWHERE)
         page.add_script_tag(path=AXE)
         for size, scheme, contrast in STATES:
             show(page, size, scheme)

@@ -136,6 +136,8 @@ def test_page(browser, site, name):
             [str(int(number[1]))] if number else []
         )
         assert images(page, "!img.alt.trim()") == []
+        unsized = "img.closest('article') && !img.hasAttribute('height')"
+        assert images(page, unsized) == []
         ids = page.locator("[id]").evaluate_all("all => all.map(e => e.id)")
         assert [name for name, n in Counter(ids).items() if n > 1] == []
         for size in SIZES:
