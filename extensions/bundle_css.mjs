@@ -8,8 +8,13 @@ import { PurgeCSS } from "purgecss";
 const [site, ...sheets] = process.argv.slice(2);
 const read = (sheet) => readFileSync(sheet, "utf8")
   .replace(/@import "([^"]+)";/g, (_, path) => read(resolve(dirname(sheet), path)));
+const words = (text) => text.match(/[\w-]+/g) ?? [];
+// Of a page, its elements and scripts: words of its prose are no names.
+const names = (page) => words((page.match(/<script.*?<\/script>|<[^>]+>/gs) ?? []).join("\n")
+  .replace(/ (alt|aria-label|content|d|href|src|title)="[^"]*"/g, " $1"));
 const [{ css }] = await new PurgeCSS().purge({
-  content: [`${site}/**/*.html`, `${site}/_static/**/*.js`],
+  content: [`${site}/**/*.html`, `${site}/_static/**/!(search-sections|minisearch).js`],
+  extractors: [{ extensions: ["html"], extractor: names }],
   css: [{ raw: sheets.map(read).join("\n") }],
   fontFace: true,
   keyframes: true,
@@ -20,6 +25,9 @@ const [{ css }] = await new PurgeCSS().purge({
 
 const all = postcss.parse(css);
 all.walkComments((comment) => comment.remove());
+all.walk((node) => {
+  Object.assign(node.raws, { before: "", after: "", between: node.type === "decl" ? ":" : "" });
+});
 // Each @font-face keeps its woff2, which every browser of today reads.
 all.walkDecls("src", (src) => { src.value = src.value.match(/url\([^)]*woff2[^)]*\) *format\([^)]*\)/)?.[0] ?? src.value; });
 

@@ -9,7 +9,8 @@ for await (const line of createInterface({ input: process.stdin })) {
     // Each complaint is an error; letters outside TeX's fonts (½, subscripts of text) are none.
     const strict = (code) => (/^(unknownSymbol|symbolNotInFont|unicodeTextInMathMode)$/.test(code) ? "ignore" : "error");
     const html = katex.renderToString(tex, { displayMode: display, output: "htmlAndMathml", strict });
-    answer = { html: html.replace(/<annotation.*?<\/annotation>/s, "") }; // the TeX again
+    // Without the TeX again, and what only XML needs.
+    answer = { html: html.replace(/<semantics>(.*?)<annotation.*<\/semantics>/s, "$1").replace(/ xmlns="[^"]*MathML"/, "") };
   } catch (error) {
     answer = { error: error.message };
   }

@@ -9,7 +9,7 @@ import logging
 import re
 import subprocess
 from base64 import b64decode
-from collections import defaultdict
+from collections import Counter, defaultdict
 from hashlib import sha256
 from pathlib import Path
 
@@ -125,6 +125,67 @@ def thin_listings(soup, looks: dict[str, set]) -> None:
                 before.extract()
 
 
+# KaTeX places each part by a style of its own. The same few come again and again: as names of
+# classes they are shorter, such as "H2.7" for height:2.7em.
+PLACES = {
+    "B": "border-bottom-width",
+    "H": "height",
+    "L": "margin-left",
+    "P": "padding-left",
+    "R": "margin-right",
+    "T": "top",
+    "V": "vertical-align",
+    "W": "min-width",
+}
+OFTEN = 20
+STYLE = re.compile(rf"({'|'.join(PLACES.values())}):(-?[\d.]+)em")
+PLACE = re.compile(r"([A-Z])(-?\d[\d.]*)")
+
+
+def declarations(element) -> list[str]:
+    return element["style"].rstrip(";").split(";")
+
+
+def name_places(pages) -> None:
+    """The styles that formulas have often, as classes."""
+    letters = {name: letter for letter, name in PLACES.items()}
+    placed = [
+        element
+        for soup in pages
+        for element in soup.select(".katex-html [style]")
+    ]
+    times = Counter(d for element in placed for d in declarations(element))
+    names = {
+        style: letters[found[1]] + found[2]
+        for style, n in times.items()
+        if n >= OFTEN and (found := STYLE.fullmatch(style))
+    }
+    for element in placed:
+        if names.keys() >= set(declarations(element)):
+            element["class"] = [
+                *element.get("class", []),
+                *map(names.get, declarations(element)),
+            ]
+            del element["style"]
+
+
+def rules_of_places(pages) -> str:
+    """What those classes mean, for the style sheet."""
+    used = {
+        name
+        for soup in pages
+        for element in soup.select(".katex-html [class]")
+        for name in element["class"]
+        if PLACE.fullmatch(name)
+    }
+    return "".join(
+        ".katex .{}{{{}:{}em}}".format(
+            name.replace(".", "\\."), PLACES[name[0]], name[1:]
+        )
+        for name in sorted(used)
+    )
+
+
 # Where scripts run, this stands for a still figure until its script has drawn the other.
 NOTHING = (
     "data:image/svg+xml,%3Csvg%20xmlns='http://www.w3.org/2000/svg'/%3E"
@@ -184,7 +245,20 @@ def size_images(page: Path, soup) -> None:
         image["decoding"] = "async"
 
 
-def bundle(out: Path, sheets: list[Path], letters: set[str]) -> None:
+def letters_of(pages) -> tuple[set, set]:
+    """What formulas are made of: their variables, which have a font of their own, and the rest."""
+    variables, rest = set(), set()
+    for soup in pages:
+        for formula in soup.select(".katex-html"):
+            for text in formula.find_all(string=True):
+                names = text.parent.get("class", [])
+                (variables if "mathnormal" in names else rest).update(text)
+    return variables, rest
+
+
+def bundle(
+    out: Path, sheets: list[Path], variables: set, rest: set
+) -> None:
     """Write the two style sheets of all pages, and the fonts that they name."""
     done = subprocess.run(
         [NODE, HERE / "bundle_css.mjs", out, *sheets],
@@ -205,7 +279,7 @@ def bundle(out: Path, sheets: list[Path], letters: set[str]) -> None:
         chr(int(code, 16))
         for code in re.findall(r'"\\(f[0-9a-f]{3})"', css)
     }
-    if not letters or not icons:
+    if not variables or not icons:
         raise ExtensionError("light_pages: no formula or no icon was found")
     folder = out / SHEET
     for url in sorted(set(re.findall(r"url\(([^)]*\.woff2)\)", css))):
@@ -214,7 +288,11 @@ def bundle(out: Path, sheets: list[Path], letters: set[str]) -> None:
             source = KATEX / "dist" / url
         target = folder.parent / "fonts" / source.name
         target.parent.mkdir(exist_ok=True)
-        shrink(source, target, icons if "fa-" in source.name else letters)
+        if "fa-" in source.name:
+            letters = icons
+        else:
+            letters = variables if "Math-Italic" in source.name else rest
+        shrink(source, target, letters)
         css = css.replace(url, f"fonts/{target.name}")
     folder.write_text(css, encoding="utf-8")
     (out / NOSCRIPT).write_text(made["noscript"], encoding="utf-8")
@@ -274,6 +352,7 @@ def lighten(app, exception):
     (colors,) = (path for path in sheets if path.name == "pygments.css")
     looks = looks_of(colors)
     leave_scrolling_to_page_js(out)
+    name_places(fresh.values())
     for page, soup in fresh.items():
         thin_scripts(soup)
         thin_listings(soup, looks)
@@ -283,14 +362,13 @@ def lighten(app, exception):
     for name in UNUSED_SCRIPTS:
         for script in (out / "_static").rglob(name):
             script.unlink()  # its words are no reason to keep a rule
-    # What formulas are made of.
-    letters = {
-        letter
-        for soup in pages.values()
-        for formula in soup.select(".katex-html")
-        for letter in formula.text
-    }
-    bundle(out, [KATEX / "dist/katex.min.css", *sheets], letters)
+    bundle(
+        out,
+        [KATEX / "dist/katex.min.css", *sheets],
+        *letters_of(pages.values()),
+    )
+    with (out / SHEET).open("a", encoding="utf-8") as sheet:
+        sheet.write(rules_of_places(pages.values()))
     digest = sha256((out / SHEET).read_bytes()).hexdigest()[:8]
     for page, soup in fresh.items():
         root = soup.html["data-content_root"]

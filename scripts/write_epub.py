@@ -58,7 +58,7 @@ def use_mathml(article: Tag) -> None:
             math["display"] = "block"
         formula.replace_with(math.extract())
     for math in article.select("math"):
-        math.semantics.unwrap()
+        math["xmlns"] = "http://www.w3.org/1998/Math/MathML"
     for table in article.select('[columnspacing=""]'):
         del table["columnspacing"]
 
