@@ -57,12 +57,6 @@ def article_of(name: str) -> Tag:
         del image["loading"], image["decoding"]
         image["src"] = (HTML / "book" / image["src"]).resolve().as_uri()
     move_solutions(article)
-    seen = set()
-    for element in article.select("[id]"):
-        if element["id"] in seen:
-            del element["id"]
-        else:
-            seen.add(element["id"])
     return article
 
 

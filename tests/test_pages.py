@@ -114,6 +114,10 @@ def show(page, size, scheme):
     width, height = size
     page.set_viewport_size({"width": width, "height": height})
     page.emulate_media(color_scheme=scheme)
+    page.wait_for_function(
+        "scheme => document.documentElement.dataset.theme === scheme",
+        arg=scheme,
+    )
 
 
 @pytest.mark.parametrize("name", PAGES or ["no book"])

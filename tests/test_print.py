@@ -33,7 +33,8 @@ FOLDED = "details:not(.hide)"
 CUT = """width => [...document.querySelectorAll(".bd-article *")]
   .filter(e => e.checkVisibility() && !e.closest(".katex-mathml, .hide-tail"))
   .filter(e => e.getBoundingClientRect().right > width + 1
-    || (getComputedStyle(e).overflowX !== "visible" && e.clientWidth && e.scrollWidth > e.clientWidth + 1))
+    || ((e.matches("pre") || getComputedStyle(e).overflowX !== "visible")
+      && e.clientWidth && e.scrollWidth > e.clientWidth + 1))
   .slice(0, 5).map(e => `${e.tagName}.${e.className}: ${e.textContent.slice(0, 60)}`)"""
 DARK = """() => [...document.querySelectorAll("html, body, body *")].filter(e => {
   const [r, g, b, a = 1] = getComputedStyle(e).backgroundColor.match(/[\\d.]+/g).map(Number);
@@ -53,6 +54,8 @@ def test_a_page_on_paper(browser, site, name):
     page = browser.new_page(viewport=PAPER, color_scheme="dark")
     page.goto(f"{site}/book/{name}.html", wait_until="load")
     folded = page.locator(FOLDED).count()
+    paper = "getComputedStyle(document.body).backgroundColor"
+    dark = page.evaluate(paper)
     assert page.evaluate(DARK) != []
     page.emulate_media(media="print")
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
@@ -65,7 +68,7 @@ def test_a_page_on_paper(browser, site, name):
     )
     page.evaluate("dispatchEvent(new Event('afterprint'))")
     page.emulate_media(media="screen")
-    assert page.evaluate(DARK) != []
+    assert page.evaluate(paper) == dark != "rgb(255, 255, 255)"
     assert page.locator(f"{FOLDED}[open]").count() == 0
     page.close()
 
