@@ -1,6 +1,11 @@
-"""Python for browsers: which version the pages load, and a copy of it for a site of its own."""
+"""Python for browsers: which version the pages load, and from where.
+
+It comes from Pyodide's public distribution. `PYODIDE=folder-or-archive make book` serves one
+from the site instead, and then a page asks no other host.
+"""
 
 import json
+import os
 import shutil
 import tomllib
 from pathlib import Path
@@ -11,6 +16,7 @@ from sphinx.errors import ExtensionError
 ROOT = Path(__file__).parent.parent
 VERSION = "0.27.7"  # what the tests run
 HOST = "cdn.jsdelivr.net"
+SOURCE = os.environ.get("PYODIDE", "")
 CORE = "pyodide.mjs pyodide.asm.js pyodide.asm.wasm python_stdlib.zip"
 LOCK = "pyodide-lock.json"
 
@@ -20,6 +26,14 @@ def needs() -> list[str]:
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     found = tomllib.loads(text)["project"]["dependencies"]
     return ["ipython", *(need.partition(">")[0] for need in found)]
+
+
+def home(live: Path) -> str:
+    """Where the pages' worker finds it; in the site, if SOURCE is set."""
+    if not SOURCE:
+        return f"https://{HOST}/pyodide/v{VERSION}/full/"
+    copy(Path(SOURCE), live / "pyodide")
+    return "pyodide/"
 
 
 def copy(source: Path, target: Path) -> None:

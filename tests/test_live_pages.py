@@ -172,8 +172,14 @@ def test_button_stands_where_code_is(opened, site, name):
     has_code = page.locator(".cell_input").count() > 0
     assert live.count() == (has_code and name not in LEFT_OUT)
     if live.count():
-        assert f"60 MB, from {pyodide_files.HOST})" in live.inner_text()
+        assert (
+            f"60\u00a0MB, from {pyodide_files.HOST})" in live.inner_text()
+        )
         assert live.bounding_box()["y"] < 400
+        for width, least in ((1280, 36), (390, 44)):
+            page.set_viewport_size({"width": width, "height": 844})
+            box = live.get_by_role("button").bounding_box()
+            assert box["height"] >= least
 
 
 @pytest.mark.parametrize("name", CHAPTERS or ["no book"])
@@ -306,7 +312,9 @@ def live(browser, own_site):
     page.on("request", lambda request: page.asked.append(request.url))
     page.on("dialog", lambda dialog: dialog.accept())
     page.goto(f"{own_site}/index.html")
-    assert "60 MB, from this site)" in page.locator(".live").inner_text()
+    assert (
+        "60\u00a0MB, from this site)" in page.locator(".live").inner_text()
+    )
     run(page)
     yield page
     page.close()

@@ -1,4 +1,4 @@
-// The cells of a page, changed and run in place: button.html calls start() when it is pressed.
+// The cells of a page, changed and run in place: live_button.html calls start() when it is pressed.
 const here = (name) => new URL(name, import.meta.url);
 const h = (tag, attributes = {}, ...children) => {
   const element = document.createElement(tag);
