@@ -17,18 +17,19 @@ PYTEST := $(BIN)/python -m pytest
 NEEDS := needs_torch or needs_browser or needs_repo2docker or needs_dask or needs_model or needs_pyodide or slow
 
 # Tests of the book and not of attnlib alone: they need notebooks, Sphinx or make.
-BOOK_TESTS := $(wildcard $(patsubst %,tests/test_%.py,binder broken_worlds explorables explorables_freeze explorables_gain explorables_heads explorables_jacobian explorables_rows explorables_runs explorables_tilt light_pages live_pages real_code execution_cache ledger links notebooks pages print run_notebooks tooling))
+BOOK_TESTS := $(wildcard $(patsubst %,tests/test_%.py,binder broken_worlds chinese_pages explorables explorables_freeze explorables_gain explorables_heads explorables_jacobian explorables_rows explorables_runs explorables_tilt light_pages live_pages real_code execution_cache translation ledger links notebooks pages print run_notebooks tooling))
 
 # An environment holds absolute paths: the mark of one that was moved or copied here is not believed.
 $(shell grep -LsxF "$(CURDIR)" .venv*/*.installed | xargs rm -f)
 
-.PHONY: help book pdf epub test lint format check live mutate bench oldest links serve lab notebooks dev clean
+.PHONY: help book pdf epub test lint format check live mutate bench oldest links serve lab translations notebooks dev clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z]*\):.*##/make \1 -/p' Makefile
 
-book: $(READY) $(NODE_MODULES)  ## execute every chapter and build the book, strictly
+book: $(READY) $(NODE_MODULES)  ## execute every chapter and build the book in both languages, strictly
 	$(BIN)/jupyter-book build . -W --keep-going -n
+	$(BIN)/python scripts/chinese.py build
 	@echo "The book is in _build/html/index.html (make serve opens it on a local port)."
 
 pdf: browser book  ## print the whole book into one file, and name it on the first page
@@ -86,6 +87,9 @@ serve: book  ## read the book on http://127.0.0.1:8000 (PORT=...)
 
 lab: $(READY)  ## open the chapters in JupyterLab
 	$(BIN)/jupyter-lab book
+
+translations: $(READY)  ## let the Chinese catalogues follow the English text
+	$(BIN)/python scripts/chinese.py update
 
 notebooks: $(READY)  ## execute and normalise chapters in place (NB=book/03-softmax.ipynb, or all)
 	$(BIN)/python scripts/run_notebooks.py $(NB)

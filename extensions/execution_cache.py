@@ -36,7 +36,8 @@ def digest(root: Path) -> str:
 
 
 def choose_cache(app, config):
-    caches = Path(app.outdir).parent / ".jupyter_cache"
+    # One for all builds of this folder.
+    caches = Path(app.srcdir) / "_build" / ".jupyter_cache"
     current = caches / digest(Path(app.srcdir))
     for entry in caches.glob("*"):
         if entry.is_dir() and entry != current:

@@ -13,7 +13,8 @@ from collections import Counter, defaultdict
 from hashlib import sha256
 from pathlib import Path
 
-from bs4 import BeautifulSoup, Tag
+from bs4 import Tag
+from finished_pages import soup_of
 from fontTools import subset
 from katex_math import KATEX, NODE
 from sphinx.errors import ExtensionError
@@ -29,6 +30,7 @@ UNUSED_SCRIPTS = (
     "design-tabs.js",  # sphinx-design's tabs
     "togglebutton.js",  # folds boxes, which page_fixes makes <details>
     "sphinx_highlight.js",
+    "translations.js",  # of doctools.js
     "doctools.js",
     # What Sphinx searches with; section_search does without them.
     "searchtools.js",
@@ -330,9 +332,10 @@ def drop_unnamed(out: Path, pages: dict) -> None:
 def pages_of(out: Path) -> dict:
     """Every finished page, parsed."""
     return {
-        page: BeautifulSoup(page.read_text(encoding="utf-8"), "html.parser")
+        page: soup_of(page)
         for page in sorted(out.rglob("*.html"))
-        if "_static" not in page.parts
+        # The other edition has been through this.
+        if not {"_static", "zh"} & set(page.relative_to(out).parts)
     }
 
 

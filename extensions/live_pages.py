@@ -31,8 +31,8 @@ def add_files(app, exception):
         return
     live = Path(app.outdir, "live")
     shutil.rmtree(live, ignore_errors=True)
-    shutil.copytree(HERE / "live", live)
-    old = shutil.ignore_patterns("*.ttf", "*.woff")
+    old = shutil.ignore_patterns("*.ttf", "*.woff", "__pycache__")
+    shutil.copytree(HERE / "live", live, ignore=old)
     shutil.copytree(KATEX / "dist/fonts", live / "fonts", ignore=old)
     for path in KATEX.glob("dist/katex.min.*"):
         shutil.copy(path, live)

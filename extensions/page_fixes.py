@@ -12,11 +12,12 @@ from pathlib import Path
 from textwrap import shorten
 
 from bs4 import BeautifulSoup
+from finished_pages import soup_of
 from repository import repository_address
 from sphinx.errors import ExtensionError
 
 ROOT_PAGE = """<!doctype html>
-<html lang="en">
+<html lang="{language}">
 <head>
 <meta charset="utf-8">
 <title>{title}</title>
@@ -121,6 +122,11 @@ def name_fold_by_its_text(summary):
     del summary["aria-label"]
 
 
+def stay_in_this_window(link):
+    del link["target"]
+    link["lang"] = link["hreflang"] = "en" if link.text.isascii() else "zh"
+
+
 def drop(element):
     element.extract()
 
@@ -136,6 +142,7 @@ FIXES = {
     ":is(div, details).admonition.dropdown": fold_with_details,
     "button.search-button-field": name_search_button_by_its_text,
     "button.theme-switch-button i": leave_name_to_theme_switch,
+    "a.btn-language": stay_in_this_window,
     "a.navbar-brand": put_logo_in_a_landmark,
     "div.citation": make_reference_a_list_item,
     "head > title": say_title_once,
@@ -178,9 +185,7 @@ def fix_pages(app, exception):
     out = Path(app.outdir)
     unused, fresh = set(FIXES), True
     for name in [*app.env.found_docs, "search", "genindex"]:
-        page = out / f"{name}.html"
-        before = page.read_text(encoding="utf-8")
-        soup = BeautifulSoup(before, "html.parser")
+        soup = soup_of(out / f"{name}.html")
         # A build of what has changed finds the other pages mended.
         fresh &= not soup.select_one('meta[property="og:title"]')
         for selector, fix in FIXES.items():
@@ -188,8 +193,6 @@ def fix_pages(app, exception):
                 fix(element)
                 unused.discard(selector)
         describe(soup)
-        if (after := str(soup)) != before:
-            page.write_text(after, encoding="utf-8")
     if unused and fresh:
         raise ExtensionError(
             f"page_fixes: no page has {', '.join(sorted(unused))}"
@@ -209,6 +212,7 @@ def fix_pages(app, exception):
         ROOT_PAGE.format(
             title=escape(app.config.html_title),
             page=f"{app.config.root_doc}.html",
+            language=app.config.language.replace("_", "-"),
         ),
         encoding="utf-8",
     )

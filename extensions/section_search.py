@@ -11,9 +11,10 @@ import shutil
 from pathlib import Path
 
 import yaml
-from bs4 import BeautifulSoup
 from docutils import nodes
+from finished_pages import soup_of
 from sphinx.errors import ExtensionError
+from translation import is_chinese, words
 
 ROOT = Path(__file__).parent.parent
 MINISEARCH = ROOT / "node_modules/minisearch/dist/umd/index.js"
@@ -111,14 +112,19 @@ def sections_of(app, name: str):
 
 def claims(app):
     """The ledger's claims, each with its place in the table."""
+    chinese = words() if is_chinese(app) else {}
     for claim in yaml.safe_load(
         (ROOT / "book/claims.yml").read_text(encoding="utf-8")
     ):
+        step, verdict, truth = (
+            chinese.get(claim[key], claim[key])
+            for key in ("step", "verdict", "truth")
+        )
         yield {
             "terms": "",
             "page": name_of(app, "book/13-ledger"),
-            "title": f"{claim['id']}: {claim['step']}",
-            "text": f"{claim['verdict']}. {claim['truth']}",
+            "title": f"{claim['id']}: {step}",
+            "text": f"{verdict}. {truth}",
             "url": f"book/13-ledger.html#{claim['id']}",
         }
 
@@ -142,10 +148,8 @@ def write_search(app, exception):
         encoding="utf-8",
     )
     shutil.copyfile(MINISEARCH, static / "minisearch.js")
-    (out / "searchindex.js").unlink(missing_ok=True)
 
-    page = out / "search.html"
-    soup = BeautifulSoup(page.read_text(encoding="utf-8"), "html.parser")
+    soup = soup_of(out / "search.html")
     if not soup.select_one("#search-results"):
         raise ExtensionError("section_search: search.html shows no results")
     if not soup.select_one('script[src^="_static/search.js"]'):
@@ -153,12 +157,12 @@ def write_search(app, exception):
             soup.head.append(
                 soup.new_tag("script", src=f"_static/{name}", defer="")
             )
-        page.write_text(str(soup), encoding="utf-8")
 
 
 def skip_sphinx_index(app):
-    # write_search removes it, so the next build must not ask for the old one.
     app.builder.load_indexer = lambda names: None
+    app.builder.index_page = lambda *page: None
+    app.builder.dump_search_index = lambda: None
 
 
 def setup(app):

@@ -69,8 +69,14 @@ def test_first_load_is_light(browser, site, name):
     assert unpacked <= MANY_FORMULAS.get(name, UNPACKED), loaded
 
 
-def test_site_is_small():
-    files = [path for path in HTML.rglob("*") if path.is_file()]
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_site_is_small(language):
+    files = [
+        path
+        for path in HTML.rglob("*")
+        if path.is_file()
+        and (language == "zh") == ("zh" in path.relative_to(HTML).parts)
+    ]
     size = sum(
         path.stat().st_size
         for path in files

@@ -8,7 +8,11 @@ const plain = (text) => text
   .replace(/[βμρσ]/g, (letter) => ({ "β": "beta", "μ": "mu", "ρ": "rho", "σ": "sigma" })[letter])
   .replace(/√\s*/g, " sqrt ").replace(/square root/g, "square root sqrt")
   .replace(/([a-z])_(?=[a-z0-9])/g, "$1");
-const tokens = (text) => plain(text).split(/[^\p{L}\p{N}]+/u).filter(Boolean);
+// Chinese writes no spaces: there, any two neighbouring characters are a word.
+const HAN = /\p{Script=Han}/u;
+const pairs = (run) => (HAN.test(run) && run.length > 1 ? [...run].slice(1).map((c, i) => run[i] + c) : [run]);
+const tokens = (text) => plain(text).split(/[^\p{L}\p{N}]+/u).filter(Boolean)
+  .flatMap((word) => word.match(/\p{Script=Han}+|\P{Script=Han}+/gu).flatMap(pairs));
 
 const index = new MiniSearch({
   idField: "url",
@@ -30,18 +34,18 @@ function found(query) {
 
 // Some words around the first that was looked for, which are marked.
 function snippet(text, terms) {
-  const words = text.split(" ");
-  const hit = (word) => tokens(word).some((token) => terms.has(token));
-  const first = Math.max(0, words.findIndex(hit));
-  const start = Math.max(0, first - 8);
+  const units = text.match(/\p{Script=Han}|[^\s\p{Script=Han}]+|\s+/gu) ?? [];
+  const inPair = (i) => HAN.test(units[i]) && [i - 1, i].some((j) => terms.has(units[j] + units[j + 1]));
+  const hits = units.map((unit, i) => inPair(i) || tokens(unit).some((token) => terms.has(token)));
+  const start = Math.max(0, hits.indexOf(true) - 16), end = start + 64;
   const p = document.createElement("p");
   if (start) p.append("… ");
-  for (const word of words.slice(start, start + 32)) {
-    const shown = document.createElement(hit(word) ? "mark" : "span");
-    shown.textContent = word;
-    p.append(shown, " ");
+  for (let i = start; i < Math.min(end, units.length); i++) {
+    const shown = document.createElement(hits[i] ? "mark" : "span");
+    shown.textContent = units[i];
+    p.append(shown);
   }
-  if (start + 32 < words.length) p.append("…");
+  if (end < units.length) p.append("…");
   return p;
 }
 

@@ -14,7 +14,10 @@ import tqdm
 from IPython.core.displayhook import DisplayHook
 from IPython.core.displaypub import DisplayPublisher
 from IPython.core.interactiveshell import InteractiveShell
-from js import send  # live_worker.js
+from js import language, send  # live_worker.js
+from printed import printed_lines, shown
+
+words, phrases = json.loads(language)
 
 tqdm.tqdm.monitor_interval = (
     0  # it would be a thread, which a browser has not
@@ -38,13 +41,18 @@ class Stream(io.TextIOBase):
 
     def flush(self):
         if self.kept:
-            send(json.dumps({"stream": self.name, "text": self.kept}))
+            text = printed_lines(self.kept, words) if words else self.kept
+            send(json.dumps({"stream": self.name, "text": text}))
         self.kept, self.sent = "", time.monotonic()
 
 
 def show(data):
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
+    if words and "text/html" in data:
+        data = data | {
+            "text/html": shown(data["text/html"], words, phrases)
+        }
     send(
         json.dumps(
             {"data": data}, default=lambda b: base64.b64encode(b).decode()

@@ -30,6 +30,8 @@ async function load(site) {
   const python = await distribution(site);
   say("Starting Python …");
   python.unpackArchive(await (await get(site.wheel)).arrayBuffer(), "wheel");
+  self.language = JSON.stringify([site.words ?? {}, site.phrases ?? {}]);
+  python.FS.writeFile("printed.py", await (await get("printed.py")).text());
   python.runPython(await (await get("live.py")).text());
   run = python.globals.get("run");
 }
