@@ -17,7 +17,7 @@ PYTEST := $(BIN)/python -m pytest
 NEEDS := needs_torch or needs_browser or needs_repo2docker or needs_dask or needs_model or needs_pyodide or slow
 
 # Tests of the book and not of attnlib alone: they need notebooks, Sphinx or make.
-BOOK_TESTS := $(wildcard $(patsubst %,tests/test_%.py,binder broken_worlds chinese_pages explorables explorables_freeze explorables_gain explorables_heads explorables_jacobian explorables_rows explorables_runs explorables_tilt light_pages live_pages real_code execution_cache translation ledger links notebooks pages print run_notebooks tooling))
+BOOK_TESTS := $(wildcard $(patsubst %,tests/test_%.py,api binder broken_worlds chinese_pages explorables explorables_freeze explorables_gain explorables_heads explorables_jacobian explorables_rows explorables_runs explorables_tilt light_pages live_pages real_code execution_cache translation ledger links notebooks pages print run_notebooks tooling))
 
 # An environment holds absolute paths: the mark of one that was moved or copied here is not believed.
 $(shell grep -LsxF "$(CURDIR)" .venv*/*.installed | xargs rm -f)
@@ -61,7 +61,7 @@ check: browser $(READY_TO_CHECK) $(PYODIDE_PARTS) book  ## the tests that need t
 	    $(PYTEST) -n 2 --dist loadfile -m "($(NEEDS)) and not every_chapter" tests
 
 live: browser $(READY_TO_CHECK) $(PYODIDE_PARTS) book  ## run every chapter in its page (about 10 minutes)
-	ATTNLIB_REQUIRE=browser,pyodide $(PYTEST) -m every_chapter tests/test_live_pages.py
+	ATTNLIB_REQUIRE=browser,pyodide $(PYTEST) -rP -m every_chapter tests/test_live_pages.py
 
 mutate: export OPENBLAS_NUM_THREADS := 1
 mutate: $(DEV)  ## change attnlib in each place and see that a test fails (about an hour; in mutants/)
