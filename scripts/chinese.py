@@ -46,8 +46,15 @@ OF_THEME = (
     "Toggle primary sidebar",
     "Toggle secondary sidebar",
 )
-# What attnlib prints beside an exercise's or a claim's own words.
-REPLIES = ("right", "not right yet", "not answered yet", "yes", "no")
+# What attnlib prints beside the words of an exercise, a claim or a listing.
+REPLIES = (
+    "right",
+    "not right yet",
+    "not answered yet",
+    "yes",
+    "no",
+    "Reference:",
+)
 # What the translation of the book's settings changes.
 SETTINGS = {
     "title": "注意力为什么要除以 √dₖ？",

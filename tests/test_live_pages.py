@@ -124,6 +124,29 @@ def words(page, name=""):
     return [re.sub(r"[\s\u200b]+", "", text) for text in texts]
 
 
+def test_chinese_page_answers_in_chinese(opened, site):
+    page = opened(f"{site}/zh/book/03-softmax.html")
+    stored = words(page)
+    page.evaluate(MARK)
+    press(page, "运行本页")
+    again = page.locator(".live button", has_text="全部运行")
+    again.wait_for(timeout=300_000)
+    said = page.locator(".live [role=status]")
+    assert re.fullmatch(r"\d+ 个单元运行了 [\d.]+ 秒。", said.inner_text())
+    assert words(page) == stored
+    assert page.evaluate(STORED) == 0
+    cells = page.locator(".bd-article div.cell")
+    cell = cells.filter(
+        has=page.locator("pre", has_text="还没有作答")
+    ).first
+    field = cell.locator("textarea")
+    field.fill("answer('03-odds', 5)")
+    field.press("Shift+Enter")
+    refused = "· 03-odds: 还不正确。需要一个数，保留三位有效数字。提示："
+    cell.locator("pre", has_text=refused).wait_for()
+    assert page.problems == []
+
+
 def hosts(addresses):
     return {urlsplit(address).netloc for address in addresses} - {""}
 

@@ -49,10 +49,8 @@ class Stream(io.TextIOBase):
 def show(data):
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
-    if words and "text/html" in data:
-        data = data | {
-            "text/html": shown(data["text/html"], words, phrases)
-        }
+    for kind in {"text/html", "text/markdown"} & set(words and data):
+        data = data | {kind: shown(data[kind], words, phrases)}
     send(
         json.dumps(
             {"data": data}, default=lambda b: base64.b64encode(b).decode()

@@ -47,7 +47,8 @@ def printed_lines(text: str, words: dict[str, str]) -> str:
 
 
 def shown(html: str, words: dict, phrases: dict) -> str:
-    """A line of evidence, or a figure that moves, as HTML with translated words."""
+    """A line of evidence, a listing or a figure that moves, with translated words."""
+    html = re.sub("^Reference:", words["Reference:"], html, flags=re.M)
     html = re.sub(
         r"(?<=>)✓[^<]+",
         lambda line: escape(printed(unescape(line[0]), words)),
