@@ -97,9 +97,15 @@ def translate_page(soup):
     for label in LABELS:
         for element in soup.find_all(attrs={label: ENGLISH}):
             element[label] = printed_lines(element[label], words())
+    code = {
+        id(text)
+        for place in soup.find_all(["pre", "code"])
+        if not place.find_parent(class_="stream")
+        for text in place.find_all(string=ENGLISH)
+    }
     for text in soup.find_all(string=ENGLISH):
         # Scripts, styles and comments are of other classes.
-        if type(text) is NavigableString:
+        if type(text) is NavigableString and id(text) not in code:
             text.replace_with(printed_lines(text, words()))
 
 

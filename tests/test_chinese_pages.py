@@ -5,6 +5,7 @@ from urllib.parse import quote
 
 import pytest
 from browser import HTML
+from bs4 import BeautifulSoup
 from test_pages import PAGES, open_page, watched_page
 
 pytestmark = pytest.mark.needs_browser
@@ -114,3 +115,22 @@ def test_cells_answer_in_chinese(browser, site):
         lines = page.locator("p.evidence").all_text_contents()
         assert any("最小的权重: > 0" in line for line in lines)
         assert english(lines) == []
+
+
+@pytest.mark.parametrize("name", PAGES or ["no book"])
+def test_code_is_the_same_in_both_languages(name):
+    listings = [
+        [
+            code.text
+            for code in soup.select(
+                ".cell_input pre, div.highlight-python pre"
+            )
+        ]
+        for soup in (
+            BeautifulSoup(
+                (HTML / edition / name).read_text("utf-8"), "html.parser"
+            )
+            for edition in (".", "zh")
+        )
+    ]
+    assert listings[0] == listings[1]
