@@ -18,6 +18,9 @@ GLOSSARY = yaml.safe_load(
     (ROOT / "locales/zh_CN/glossary.yml").read_text(encoding="utf-8")
 )
 PAGES = sorted((CATALOGUES / "book").glob("*.po"))
+(ANSWER,) = re.findall(
+    r"^> (.+)$", (ROOT / "README.md").read_text(encoding="utf-8"), re.M
+)
 HAN, MARKS = "[\u4e00-\u9fff]", "，。：；？！（）“”、"
 
 FORMULA = re.compile(r"\$[^$]+\$")
@@ -192,3 +195,11 @@ def test_no_sentence_of_a_script_stays_english(script):
         if re.search(r"[A-Za-z]{2,} [a-z]{2,}", text)
         and not css.search(text)
     ] == []
+
+
+def test_the_answer_is_the_same_wherever_it_stands():
+    readme = (ROOT / "README.zh-CN.md").read_text(encoding="utf-8")
+    (quoted,) = re.findall(r"^> (.+)$", readme, re.M)
+    found = [m.string for p in PAGES for m in entries(p) if m.id == ANSWER]
+    assert len(found) == 6
+    assert {quoted, *found} == {quoted}
