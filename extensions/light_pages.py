@@ -16,7 +16,7 @@ from operator import mul
 from pathlib import Path
 
 from bs4 import Tag
-from finished_pages import soup_of
+from finished_pages import pages_to_mend, soup_of
 from fontTools import subset
 from katex_math import KATEX, NODE
 from sphinx.errors import ExtensionError
@@ -384,7 +384,7 @@ def pages_of(out: Path) -> dict:
 
 
 def lighten(app, exception):
-    if exception or app.builder.name != "html":
+    if exception or app.builder.name != "html" or not pages_to_mend(app):
         return
     out = Path(app.outdir)
     pages = pages_of(out)

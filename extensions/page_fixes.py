@@ -12,7 +12,7 @@ from pathlib import Path
 from textwrap import shorten
 
 from bs4 import BeautifulSoup
-from finished_pages import soup_of
+from finished_pages import pages_to_mend, soup_of
 from repository import repository_address
 from sphinx.errors import ExtensionError
 
@@ -184,7 +184,8 @@ def fix_pages(app, exception):
         return
     out = Path(app.outdir)
     unused, fresh = set(FIXES), True
-    for name in [*app.env.found_docs, "search", "genindex"]:
+    names = pages_to_mend(app)
+    for name in names:
         soup = soup_of(out / f"{name}.html")
         # A build of what has changed finds the other pages mended.
         fresh &= not soup.select_one('meta[property="og:title"]')
@@ -193,7 +194,7 @@ def fix_pages(app, exception):
                 fix(element)
                 unused.discard(selector)
         describe(soup)
-    if unused and fresh:
+    if unused and fresh and names >= app.env.found_docs:
         raise ExtensionError(
             f"page_fixes: no page has {', '.join(sorted(unused))}"
         )

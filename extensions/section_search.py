@@ -12,7 +12,7 @@ from pathlib import Path
 
 import yaml
 from docutils import nodes
-from finished_pages import soup_of
+from finished_pages import pages_to_mend, soup_of
 from sphinx.errors import ExtensionError
 from translation import is_chinese, words
 
@@ -130,7 +130,7 @@ def claims(app):
 
 
 def write_search(app, exception):
-    if exception or app.builder.name != "html":
+    if exception or app.builder.name != "html" or not pages_to_mend(app):
         return
     out = Path(app.outdir)
     sections = [

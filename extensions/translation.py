@@ -14,7 +14,7 @@ from pathlib import Path
 from babel.messages.pofile import read_po
 from bs4 import NavigableString
 from docutils import nodes
-from finished_pages import soup_of
+from finished_pages import pages_to_mend, soup_of
 from sphinx.util import logging
 
 sys.path.append(str(Path(__file__).parent / "live"))
@@ -112,7 +112,7 @@ def translate_page(soup):
 def translate_pages(app, exception):
     if exception or app.builder.name != "html" or not is_chinese(app):
         return
-    for name in [*app.env.found_docs, "search", "genindex"]:
+    for name in pages_to_mend(app):
         translate_page(soup_of(Path(app.outdir, f"{name}.html")))
 
 
