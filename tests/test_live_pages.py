@@ -17,7 +17,7 @@ import pytest
 from browser import HTML, serve
 from packaging.requirements import Requirement
 from sphinx.errors import ExtensionError
-from test_light_pages import AXE, KIB
+from test_light_pages import AXE, EVERYWHERE, KIB
 from test_pages import PAGES, SIZES
 from working_tree import ROOT
 
@@ -142,7 +142,7 @@ def test_chinese_page_answers_in_chinese(opened, site):
     field = cell.locator("textarea")
     field.fill("answer('03-odds', 5)")
     field.press("Shift+Enter")
-    refused = "· 03-odds: 还不正确。需要一个数，保留三位有效数字。提示："
+    refused = "· 03-odds: 还不正确。需要一个数，取三位有效数字。提示："
     cell.locator("pre", has_text=refused).wait_for()
     assert page.problems == []
 
@@ -174,6 +174,7 @@ def test_chapter_runs_as_stored(opened, site, name):
     assert page.evaluate(EMPTY) == 0
     assert page.problems == []
     assert hosts(page.asked) == {here, pyodide_files.HOST}
+    page.add_style_tag(content=EVERYWHERE)
     page.add_script_tag(path=AXE)
     for width, height in SIZES:
         page.set_viewport_size({"width": width, "height": height})

@@ -15,6 +15,7 @@ const boxes = new ResizeObserver((entries) => {
   });
 });
 for (const box of document.querySelectorAll(".katex-display, .bd-article pre, .bd-article .pst-scrollable-table-container")) boxes.observe(box);
+addEventListener("shown", ({ target }) => boxes.observe(target)); // by a cell that ran
 
 // Paper is white, and shows what is folded, too, but for code.
 const root = document.documentElement.dataset;

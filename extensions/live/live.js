@@ -186,7 +186,7 @@ async function runCell(cell) {
     cell.failed = !(await ask({ code: cell.area?.value ?? cell.source, fresh }, cell));
     if (cell.waiting) cell.output?.replaceChildren();
     if (cell.note) cell.note.textContent = `${seconds(since)} s`;
-    for (const pre of cell.output?.querySelectorAll("pre") ?? []) if (pre.scrollWidth > pre.clientWidth) pre.tabIndex = 0;
+    for (const pre of cell.output?.querySelectorAll("pre") ?? []) pre.dispatchEvent(new Event("shown", { bubbles: true }));
   } finally { cell.place?.classList.remove("live-running"); }
 }
 
