@@ -41,7 +41,7 @@ def is_words(message: str) -> bool:
     bare = re.sub(
         r"\$[^$]*\$|\{[\w:]+\}`[^`]*`|`[^`]*`|\]\([^)]*\)", "", bare
     )
-    return bool(re.search(r"[A-Za-z]{2}", bare)) and not message.startswith(
+    return bool(ENGLISH.search(bare)) and not message.startswith(
         ("\n", "Reference: ")
     )
 
@@ -54,15 +54,19 @@ def messages(path: Path):
                 yield message
 
 
+def texts(path: Path) -> dict[str, str]:
+    """The translated texts of a catalogue, by the English ones."""
+    return {message.id: message.string for message in messages(path)}
+
+
 @cache
 def words() -> dict[str, str]:
-    """Every translated text, by the English one."""
-    return {
-        message.id: message.string
-        for path in sorted(CATALOGUES.rglob("*.po"))
-        if path.stem != "scripts"
-        for message in messages(path)
-    }
+    """Those of all catalogues but that of the scripts."""
+    found = {}
+    for path in sorted(CATALOGUES.rglob("*.po")):
+        if path.stem != "scripts":
+            found |= texts(path)
+    return found
 
 
 @cache
@@ -110,14 +114,14 @@ def translate_page(soup):
 
 
 def translate_pages(app, exception):
-    if exception or app.builder.name != "html" or not is_chinese(app):
+    if exception or not is_chinese(app):
         return
     for name in pages_to_mend(app):
         translate_page(soup_of(Path(app.outdir, f"{name}.html")))
 
 
 def translate_scripts(app, exception):
-    if exception or app.builder.name != "html" or not is_chinese(app):
+    if exception or not is_chinese(app):
         return
     out = Path(app.outdir)
     for name in (
@@ -129,14 +133,14 @@ def translate_scripts(app, exception):
         chinese = in_chinese(Path(name).name, source)
         (out / name).write_text(chinese, encoding="utf-8")
     site = json.loads((out / "live/live.json").read_text(encoding="utf-8"))
-    printed = messages(CATALOGUES / "words.po")
-    site["words"] = {message.id: message.string for message in printed}
+    site["words"] = texts(CATALOGUES / "words.po")
     site["phrases"] = phrases()
     (out / "live/live.json").write_text(json.dumps(site), encoding="utf-8")
 
 
 def is_chinese(app) -> bool:
-    return app.config.language == CHINESE
+    """Whether this build makes the Chinese pages."""
+    return app.builder.name == "html" and app.config.language == CHINESE
 
 
 def link_twin(app, name, template, context, doctree):
@@ -150,7 +154,7 @@ def link_twin(app, name, template, context, doctree):
 
 def miss_untranslated(app, doctree):
     """Warn of prose without a translation: Sphinx leaves it in English and says nothing."""
-    if not is_chinese(app) or app.builder.name != "html":
+    if not is_chinese(app):
         return
     for node in doctree.findall(nodes.Element):
         text = node.rawsource or node.astext()

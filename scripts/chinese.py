@@ -159,10 +159,9 @@ def update_catalogue(name: str, messages: list[str]) -> None:
     if path.is_file():
         catalogue = read_po(path.open("rb"), CHINESE)
     catalogue.update(template)
+    # Other flags are guesses about the braces of formulas.
     for message in catalogue:
-        message.flags &= {
-            "fuzzy"
-        }  # others are guesses about the braces of formulas
+        message.flags &= {"fuzzy"}
     path.parent.mkdir(parents=True, exist_ok=True)
     text = BytesIO()
     write_po(

@@ -74,17 +74,16 @@ def typeset(text):
 
     text = re.sub(r"\{([\w:]+)\}`([^`]*)`", shown, FORMULA.sub("M", text))
     text = re.sub(r"\[([^][]*)\](\([^)]*\)|\{[^}]*\})", r"\1", text)
-    text = re.sub(
-        rf"(?<=[{MARKS}]\*\*) ", "", text
-    )  # after a heading in the line
+    # After a heading in the line.
+    text = re.sub(rf"(?<=[{MARKS}]\*\*) ", "", text)
     return re.sub(r"``.+?``|`[^`]*`", "C", text).replace("**", "")
 
 
 def test_every_page_has_a_catalogue():
-    pages = {path.stem for path in (ROOT / "book").glob("*.*")} & {
+    pages = {
         path.stem
-        for path in ROOT.glob("book/*")
-        if path.suffix in (".md", ".ipynb")
+        for suffix in ("md", "ipynb")
+        for path in (ROOT / "book").glob(f"*.{suffix}")
     }
     assert pages == {path.stem for path in PAGES}
 

@@ -55,7 +55,7 @@ def shown(html: str, words: dict, phrases: dict) -> str:
         html,
     )
     for script, pieces in phrases.items():
-        if script == "parts.js" or f'"explorable-{script[:-3]}"' in html:
+        if f'"explorable-{script[:-3]}"' in html:
             for english, chinese in pieces.items():
                 html = html.replace(english, chinese)
     return html
