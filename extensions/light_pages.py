@@ -9,7 +9,7 @@ import logging
 import re
 import subprocess
 from base64 import b64decode
-from collections import Counter, defaultdict
+from collections import defaultdict
 from copy import copy
 from hashlib import sha256
 from operator import mul
@@ -20,6 +20,7 @@ from finished_pages import pages_to_mend, soup_of
 from fontTools import subset
 from katex_math import KATEX, NODE
 from sphinx.errors import ExtensionError
+from thin_formulas import rules_of_formulas, thin_formulas
 
 HERE = Path(__file__).parent
 logging.getLogger("fontTools").setLevel(logging.WARNING)
@@ -127,67 +128,6 @@ def thin_listings(soup, looks: dict[str, set]) -> None:
             if isinstance(before, Tag) and look(before) == look(token):
                 token.insert(0, before.text)
                 before.extract()
-
-
-# KaTeX places each part by a style of its own. The same few come again and again: as names of
-# classes they are shorter, such as "H2.7" for height:2.7em.
-PLACES = {
-    "B": "border-bottom-width",
-    "H": "height",
-    "L": "margin-left",
-    "P": "padding-left",
-    "R": "margin-right",
-    "T": "top",
-    "V": "vertical-align",
-    "W": "min-width",
-}
-OFTEN = 20
-STYLE = re.compile(rf"({'|'.join(PLACES.values())}):(-?[\d.]+)em")
-PLACE = re.compile(r"([A-Z])(-?\d[\d.]*)")
-
-
-def declarations(element) -> list[str]:
-    return element["style"].rstrip(";").split(";")
-
-
-def name_places(pages) -> None:
-    """The styles that formulas have often, as classes."""
-    letters = {name: letter for letter, name in PLACES.items()}
-    placed = [
-        element
-        for soup in pages
-        for element in soup.select(".katex-html [style]")
-    ]
-    times = Counter(d for element in placed for d in declarations(element))
-    names = {
-        style: letters[found[1]] + found[2]
-        for style, n in times.items()
-        if n >= OFTEN and (found := STYLE.fullmatch(style))
-    }
-    for element in placed:
-        if names.keys() >= set(declarations(element)):
-            element["class"] = [
-                *element.get("class", []),
-                *map(names.get, declarations(element)),
-            ]
-            del element["style"]
-
-
-def rules_of_places(pages) -> str:
-    """What those classes mean, for the style sheet."""
-    used = {
-        name
-        for soup in pages
-        for element in soup.select(".katex-html [class]")
-        for name in element["class"]
-        if PLACE.fullmatch(name)
-    }
-    return "".join(
-        ".katex .{}{{{}:{}em}}".format(
-            name.replace(".", "\\."), PLACES[name[0]], name[1:]
-        )
-        for name in sorted(used)
-    )
 
 
 # Where scripts run, this stands for a still figure until its script has drawn the other.
@@ -399,7 +339,7 @@ def lighten(app, exception):
     (colors,) = (path for path in sheets if path.name == "pygments.css")
     looks = looks_of(colors)
     leave_scrolling_to_page_js(out)
-    name_places(fresh.values())
+    thin_formulas(fresh.values())
     for page, soup in fresh.items():
         thin_scripts(soup)
         thin_listings(soup, looks)
@@ -416,7 +356,7 @@ def lighten(app, exception):
         *letters_of(pages.values()),
     )
     with (out / SHEET).open("a", encoding="utf-8") as sheet:
-        sheet.write(rules_of_places(pages.values()))
+        sheet.write(rules_of_formulas(pages.values()))
     digest = sha256((out / SHEET).read_bytes()).hexdigest()[:8]
     for page, soup in fresh.items():
         root = soup.html["data-content_root"]

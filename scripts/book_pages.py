@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+from copy import copy
 from pathlib import Path
 
 import yaml
@@ -37,6 +38,10 @@ def article_of(name: str) -> Tag:
     article = parse((HTML / "book" / name).read_text("utf-8")).select_one(
         ".bd-article"
     )
+    for use in article.select("use"):
+        path = copy(article.select_one(use["href"]))
+        del path["id"]
+        use.replace_with(path)
     for element in article.select(NOT_PRINTED):
         element.extract()
     for output in article.select(".cell_output"):

@@ -20,12 +20,7 @@ from test_pages import (
 KIB = 1024
 FIRST_LOAD = 130 * KIB  # as a server sends it
 UNPACKED = 500 * KIB
-# Where the drawings of formulas alone are two fifths of the page.
-MANY_FORMULAS = {
-    "book/04-softmax-gradient.html": 540 * KIB,
-    "book/06-scaling.html": 745 * KIB,
-    "book/09-backward.html": 575 * KIB,
-}
+MANY_FORMULAS = {"book/06-scaling.html": 610 * KIB}
 PACKED = {".woff2", ".png"}  # nothing is gained by gzip
 SITE = 8 * KIB * KIB  # without copies to keep or to run
 AXE = ROOT / "node_modules/axe-core/axe.min.js"
