@@ -109,6 +109,8 @@ def looks_of(sheet: Path) -> dict[str, set]:
         raise ExtensionError(
             f"light_pages: {sheet.name} has no colour of code"
         )
+    # Operators would have the colour of strings.
+    looks["o"] = looks[""]
     return looks
 
 
