@@ -1,11 +1,14 @@
-"""Figures that follow the page's scheme: their colours get a second set for the dark.
+"""Figures that follow the page's scheme, in half the bytes.
 
-Browsers give a picture in a page the colour scheme of its place, which the theme sets.
+Their colours get a second set for the dark: browsers give a picture in a page the colour
+scheme of its place, which the theme sets. Then SVGO writes them anew.
 """
 
 import re
+import subprocess
 from pathlib import Path
 
+from katex_math import HERE, NODE
 from sphinx.errors import ExtensionError
 
 # What attnlib.book.figures draws with, and what takes its place on a dark page.
@@ -20,9 +23,9 @@ DARK = {
     "#009e73": "#2dc197",  # OVERSCALED
     "#cc79a7": "#e39ac3",  # ACCENT
 }
-RULES = "".join(f"--{color[1:]}:{dark};" for color, dark in DARK.items())
+RULES = ";".join(f"--{color[1:]}:{dark}" for color, dark in DARK.items())
 STYLE = (
-    f"<style>@media (prefers-color-scheme: dark){{svg{{{RULES}}}}}</style>"
+    f"<style>@media (prefers-color-scheme:dark){{svg{{{RULES}}}}}</style>"
 )
 USED = re.compile("(fill|stroke): (" + "|".join(DARK) + ")")
 
@@ -33,16 +36,29 @@ def follow_scheme(svg: str) -> str:
     return re.sub(r"(<svg\b[^>]*>)", lambda m: m[1] + STYLE, svg, count=1)
 
 
+def thin(figures: list[Path]) -> None:
+    done = subprocess.run(
+        [NODE, HERE / "thin_figures.mjs", *figures],
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        raise ExtensionError(f"theme_figures: {done.stderr.strip()}")
+
+
 def theme_figures(app, exception):
     if exception or app.builder.name != "html":
         return
     figures = sorted(Path(app.outdir, "_images").glob("*.svg"))
     if not figures:
         raise ExtensionError("theme_figures: the book has no SVG figure")
-    for path in figures:
-        svg = path.read_text(encoding="utf-8")
-        if STYLE not in svg:
-            path.write_text(follow_scheme(svg), encoding="utf-8")
+    fresh = [
+        path for path in figures if RULES not in path.read_text("utf-8")
+    ]
+    for path in fresh:
+        path.write_text(follow_scheme(path.read_text("utf-8")), "utf-8")
+    if fresh:
+        thin(fresh)
 
 
 def setup(app):

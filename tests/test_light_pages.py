@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
@@ -20,7 +21,7 @@ from test_pages import (
 KIB = 1024
 FIRST_LOAD = 130 * KIB  # as a server sends it
 UNPACKED = 500 * KIB
-MANY_FORMULAS = {"book/06-scaling.html": 610 * KIB}
+MANY_FORMULAS = {"book/06-scaling.html": 540 * KIB}
 PACKED = {".woff2", ".png"}  # nothing is gained by gzip
 SITE = 8 * KIB * KIB  # without copies to keep or to run
 AXE = ROOT / "node_modules/axe-core/axe.min.js"
@@ -79,6 +80,15 @@ def test_site_is_small(language):
         and path.suffix not in (".pdf", ".epub")
     )
     assert size <= SITE
+
+
+def test_figures_hold_no_more_than_is_drawn():
+    figures = [p.read_text("utf-8") for p in HTML.glob("_images/*.svg")]
+    assert figures
+    for svg in figures:
+        assert "prefers-color-scheme:dark" in svg
+        assert "<metadata" not in svg
+        assert not re.search(r"\d\.\d{3}", svg.replace("scale(.01563)", ""))
 
 
 @pytest.fixture(scope="module")
