@@ -4,6 +4,7 @@ Their colours get a second set for the dark: browsers give a picture in a page t
 scheme of its place, which the theme sets. Then SVGO writes them anew.
 """
 
+import json
 import re
 import subprocess
 from pathlib import Path
@@ -36,29 +37,35 @@ def follow_scheme(svg: str) -> str:
     return re.sub(r"(<svg\b[^>]*>)", lambda m: m[1] + STYLE, svg, count=1)
 
 
-def thin(figures: list[Path]) -> None:
+def thin(figures: dict[str, str]) -> dict[str, str]:
     done = subprocess.run(
-        [NODE, HERE / "thin_figures.mjs", *figures],
+        [NODE, HERE / "thin_figures.mjs"],
+        input=json.dumps(figures),
         capture_output=True,
         text=True,
+        encoding="utf-8",
     )
     if done.returncode:
         raise ExtensionError(f"theme_figures: {done.stderr.strip()}")
+    return json.loads(done.stdout)
 
 
 def theme_figures(app, exception):
     if exception or app.builder.name != "html":
         return
-    figures = sorted(Path(app.outdir, "_images").glob("*.svg"))
+    figures = {
+        str(path): path.read_text("utf-8")
+        for path in Path(app.outdir, "_images").glob("*.svg")
+    }
     if not figures:
         raise ExtensionError("theme_figures: the book has no SVG figure")
-    fresh = [
-        path for path in figures if RULES not in path.read_text("utf-8")
-    ]
-    for path in fresh:
-        path.write_text(follow_scheme(path.read_text("utf-8")), "utf-8")
-    if fresh:
-        thin(fresh)
+    fresh = {
+        path: follow_scheme(svg)
+        for path, svg in figures.items()
+        if RULES not in svg
+    }
+    for path, svg in (thin(fresh) if fresh else {}).items():
+        Path(path).write_text(svg, "utf-8")
 
 
 def setup(app):

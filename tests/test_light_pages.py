@@ -83,7 +83,7 @@ def test_site_is_small(language):
 
 
 def test_figures_hold_no_more_than_is_drawn():
-    figures = [p.read_text("utf-8") for p in HTML.glob("_images/*.svg")]
+    figures = [p.read_text("utf-8") for p in HTML.rglob("_images/*.svg")]
     assert figures
     for svg in figures:
         assert "prefers-color-scheme:dark" in svg

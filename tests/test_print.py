@@ -185,3 +185,11 @@ def test_epub(tmp_path):
     assert asked <= set(files)
     assert {name for name in files if name.startswith("images/")} <= asked
     assert formulas > 1000
+    figures = [
+        files[name].decode() for name in files if name.endswith(".svg")
+    ]
+    assert figures
+    for svg in figures:
+        # matplotlib's own rule stays where the dark colours go.
+        assert "stroke-linejoin:round" in svg
+        assert "var(" not in svg and "prefers-color-scheme" not in svg
