@@ -374,7 +374,7 @@ def test_with_its_own_pyodide_a_page_asks_no_other_host(live, own_site):
 def test_outputs_of_each_kind(live):
     figure = output(live, 5).locator("img")
     source = figure.evaluate("async img => (await fetch(img.src)).text()")
-    assert "prefers-color-scheme: dark" in source
+    assert "prefers-color-scheme:dark" in source
     assert "stroke: var(--0072b2, #0072b2)" in source
     assert output(live, 6).locator(".katex-html").inner_text().strip() != ""
     assert (
