@@ -7,8 +7,8 @@ the mean squared difference, over samples and components, between its output
 Σ_j a_j v_j and the target's v_t. Only W_Q and W_K (d × d_k) learn, each
 step on fresh data.
 
-Cost. q·k_j = u·x_j with u = q W_Kᵀ, so no key is formed: O(n d + d d_k) a
-sample, nothing n · d_k.
+Cost. q·k_j = u·x_j with u = y (W_Q W_Kᵀ), so neither queries nor keys are
+formed: O(d (n + d)) a sample and O(d² d_k) a batch, nothing n · d_k.
 
 Seeds. Initial weights follow from (seed, d, d_k), training and test data
 from (seed, n, d), never from scale, optimizer or learning rate: all arms of
@@ -195,7 +195,7 @@ def retrieval_weights(
             f"batch, got {w_query.shape} and {w_key.shape}"
         )
     scale = finite_number("scale", scale, 0)
-    u = scale * (batch.y @ w_query @ w_key.T)
+    u = scale * (batch.y @ (w_query @ w_key.T))
     return softmax(np.einsum("bnd,bd->bn", batch.x, u))
 
 
@@ -225,8 +225,9 @@ def loss_and_gradients(
     grad_a = np.einsum("bnv,bv->bn", batch.value, 2 * error / error.size)
     grad_s = softmax_vjp(a, grad_a)
     grad_u = scale * np.einsum("bn,bnd->bd", grad_s, batch.x)
-    grad_w_query = batch.y.T @ (grad_u @ w_key)
-    grad_w_key = grad_u.T @ (batch.y @ w_query)
+    grad_product = batch.y.T @ grad_u  # by W_Q W_Kᵀ
+    grad_w_query = grad_product @ w_key
+    grad_w_key = grad_product.T @ w_query
     return np.mean(error**2), grad_w_query, grad_w_key
 
 
