@@ -13,7 +13,7 @@ const words = (text) => text.match(/[\w-]+/g) ?? [];
 const names = (page) => words((page.match(/<script.*?<\/script>|<[^>]+>/gs) ?? []).join("\n")
   .replace(/ (alt|aria-label|content|d|href|src|title)="[^"]*"/g, " $1"));
 const [{ css }] = await new PurgeCSS().purge({
-  content: [`${site}/**/*.html`, `${site}/_static/**/!(search-sections|minisearch).js`],
+  content: [`${site}/**/*.html`, `${site}/_static/**/!(search-sections|minisearch).js`, `${site}/live/live*.{js,py}`],
   extractors: [{ extensions: ["html"], extractor: names }],
   css: [{ raw: sheets.map(read).join("\n") }],
   fontFace: true,

@@ -1,6 +1,7 @@
 """The Chinese pages, in a browser: nothing on them is left in English, and they find what one looks for."""
 
 import re
+from functools import cache
 from urllib.parse import quote
 
 import pytest
@@ -42,6 +43,11 @@ EXAMPLE = re.compile(
 )
 
 
+@cache
+def parse(page):
+    return BeautifulSoup(page.read_text("utf-8"), "html.parser")
+
+
 def english(texts):
     return [
         text
@@ -62,23 +68,36 @@ def test_nothing_is_left_in_english(browser, site, name):
 
 
 @pytest.mark.parametrize("name", CHINESE)
-def test_each_page_leads_to_its_twin_and_back(browser, site, name):
+def test_each_page_leads_to_its_twin_and_back(name):
+    page = HTML / name
+    for language, twin, other in (
+        ("en", name.removeprefix("zh/"), "中文"),
+        ("zh-CN", name, "English"),
+    ):
+        (link,) = parse(page).select("a.btn-language")
+        page = (page.parent / link["href"]).resolve()
+        assert page == HTML / twin
+        assert parse(page).html["lang"] == language
+        names = [
+            a.text.strip() for a in parse(page).select("a.btn-language")
+        ]
+        assert names == [other]
+
+
+def test_marks_are_as_wide_as_chinese_letters(browser, site):
+    fonts = (
+        "[...document.fonts].map(font => font.family.replaceAll('\"', ''))"
+    )
     with watched_page(browser, site) as page:
-        page.goto(f"{site}/{name}")
-        for language, twin in (
-            ("en", name.removeprefix("zh/")),
-            ("zh-CN", name),
-        ):
-            page.locator("a.btn-language").click()
-            page.wait_for_url(f"{site}/{twin}")
-            assert page.locator("html").get_attribute("lang") == language
-            names = page.locator("a.btn-language").all_inner_texts()
-            assert names == ["中文" if language == "en" else "English"]
+        page.goto(f"{site}/zh/book/06-scaling.html")
+        assert "wide marks" in page.evaluate(fonts)
 
 
 def test_a_choice_leads_on_through_the_chapters(browser, site):
     with watched_page(browser, site) as page:
-        page.goto(f"{site}/zh/book/06-scaling.html")
+        page.goto(f"{site}/book/06-scaling.html")
+        page.locator("a.btn-language").click()
+        page.wait_for_url(f"{site}/zh/book/06-scaling.html")
         page.locator("a.right-next").click()
         page.wait_for_url(f"{site}/zh/book/07-attention-layer.html")
 
