@@ -30,7 +30,7 @@ KERNEL = {
 }
 # Settings of the book; the rest belongs to editors.
 KEPT_IN_NOTEBOOK = ("mystnb",)
-KEPT_IN_CELL = ("tags", "mystnb", "jupyter")
+KEPT_IN_CELL = ("tags", "mystnb", "jupyter", "live_seconds")
 
 INSTALL_CELL = """\
 import sys

@@ -17,6 +17,8 @@ import pytest
 from browser import HTML, serve
 from packaging.requirements import Requirement
 from sphinx.errors import ExtensionError
+from stored import code as code_cell
+from stored import code_cells, notebook, read
 from test_light_pages import AXE, EVERYWHERE, KIB
 from test_pages import PAGES, SIZES
 from working_tree import ROOT
@@ -32,7 +34,7 @@ CHAPTERS = [
     for name in PAGES
     if 'class="live"' in (HTML / name).read_text("utf-8")
 ]
-CHECKED = ("book/03", "book/04", "book/05")  # the others once a week
+CHECKED = ("book/03", "book/04", "book/11")  # the others once a week
 
 pytestmark = [pytest.mark.needs_browser, pytest.mark.needs_pyodide]
 
@@ -145,6 +147,21 @@ def test_chinese_page_answers_in_chinese(opened, site):
     assert page.problems == []
 
 
+# What stands beside each cell, by its number.
+BESIDE = """() => Object.fromEntries([...document.querySelectorAll(".live-row")].map(row =>
+  [row.firstChild.ariaLabel.match(/\\d+/)[0], row.lastChild.textContent]))"""
+
+
+def wrong_notes(nb, beside):
+    """Cells that took long and do not say it, or much longer or shorter than they say."""
+    for number, cell in enumerate(code_cells(nb), start=1):
+        note = cell["metadata"].get("live_seconds")
+        took = float(beside.get(str(number), "0 s").removesuffix(" s"))
+        least, most = (2, 3 * note + 3) if note else (0, 10)
+        if not least <= took < most:
+            yield number, note, took
+
+
 def hosts(addresses):
     return {urlsplit(address).netloc for address in addresses} - {""}
 
@@ -172,6 +189,9 @@ def test_chapter_runs_as_stored(opened, site, name):
     assert page.evaluate(EMPTY) == 0
     assert page.problems == []
     assert hosts(page.asked) == {here, pyodide_files.HOST}
+    if not name.startswith(CHECKED):  # these run beside other tests
+        nb = read(ROOT / name.replace(".html", ".ipynb"))
+        assert list(wrong_notes(nb, page.evaluate(BESIDE))) == []
     page.add_style_tag(content=EVERYWHERE)
     page.add_script_tag(path=AXE)
     for width, height in SIZES:
@@ -186,6 +206,23 @@ def test_chapter_runs_as_stored(opened, site, name):
         assert (
             page.evaluate("document.scrollingElement.scrollWidth") <= width
         )
+
+
+@pytest.mark.parametrize(
+    "note, took, wrong",
+    [
+        (None, "9.9 s", False),
+        (None, "10.0 s", True),
+        (20, "62.9 s", False),
+        (20, "63.0 s", True),
+        (6, "2.0 s", False),
+        (6, "1.9 s", True),
+    ],
+)
+def test_what_a_note_may_say(note, took, wrong):
+    nb = notebook(code_cell("1"), code_cell("2", live_seconds=note))
+    found = list(wrong_notes(nb, {"1": "0.1 s", "2": took}))
+    assert [number for number, *_ in found] == [2] * wrong
 
 
 @pytest.mark.parametrize("name", PAGES or ["no book"])
@@ -289,6 +326,7 @@ def build(folder, pyodide_source):
     notebook = nbformat.v4.new_notebook()
     notebook.cells = [nbformat.v4.new_markdown_cell("# A page")]
     notebook.cells += map(nbformat.v4.new_code_cell, CELLS)
+    notebook.cells[3].metadata["live_seconds"] = 20
     nbformat.write(notebook, folder / "index.ipynb")
     settings = {
         "extensions": "myst_nb,live_pages",
@@ -338,7 +376,9 @@ def live(browser, own_site):
     assert (
         "60\u00a0MB, from this site)" in page.locator(".live").inner_text()
     )
-    run(page)
+    press(page, "Run this page")
+    page.locator(".live-row", has_text="about 20 s").wait_for()
+    status(page)
     yield page
     page.close()
 
@@ -466,6 +506,9 @@ def test_stop_and_reset(live):
     assert change(live, 4, "print(number)").strip() == "7"
     press(live, "Reset")
     assert code(live, 3).input_value() == CELLS[2]
+    assert live.evaluate(BESIDE) == {
+        str(i + 1): "about 20 s" if i == 2 else "" for i in range(LAST)
+    }
     assert (
         "".join(words(live)) == ""
     )  # this page was stored without outputs

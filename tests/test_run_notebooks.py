@@ -35,6 +35,7 @@ def normalised(path, address=None):
 
 def test_normal_form_keeps_the_settings_of_the_book_alone(store):
     settings = {"tags": ["hide-input"], "mystnb": {"figure": {"name": "x"}}}
+    settings |= {"live_seconds": 20}
     path = store(
         code("1", **settings, collapsed=False),
         markdown("√") | {"metadata": {"tags": []}},

@@ -82,18 +82,17 @@ const RICHEST_FIRST = {
   "text/plain": (cell, text) => block("text_plain", text),
 };
 
-function show(cell, { stream, text, data }) {
+function show(cell, { stream, text = "", data }) {
   if (!cell.output) return;
   if (cell.waiting) cell.output.replaceChildren();
   cell.waiting = false;
+  for (const [kind, made] of Object.entries(RICHEST_FIRST))
+    if (data?.[kind]) return cell.output.append(made(cell, data[kind]));
+  let box = [...cell.output.children].find((child) => child.className === `output stream ${stream}`); // as nb_merge_streams
+  if (box) box.querySelector("pre").append(text);
+  else cell.output.append(box = block(`stream ${stream}`, text));
   const reply = /^([✓·]) \S+: (not )?right/m.exec(text)?.[1];
-  const box = block(`stream ${stream}`, text ?? "");
-  const same = [...cell.output.children].find((child) => child.className === box.className); // as nb_merge_streams
-  const kind = Object.keys(RICHEST_FIRST).find((name) => data?.[name]);
-  if (kind) cell.output.append(RICHEST_FIRST[kind](cell, data[kind]));
-  else if (same) same.querySelector("pre").append(text);
-  else cell.output.append(box);
-  if (reply) (same ?? box).dataset.reply = reply;
+  if (reply) box.dataset.reply = reply;
 }
 
 // --- a cell's code and its keys -----------------------------------------------------------------
@@ -146,13 +145,14 @@ function makeField(cell, number) {
   cell.area.addEventListener("scroll", () => { code.scrollLeft = cell.area.scrollLeft; });
   cell.button = h("button", { type: "button", "aria-label": `Run cell ${number}` }, "Run");
   cell.button.addEventListener("click", () => runTo(cell));
-  cell.note = h("span");
+  cell.note = h("span", {}, cell.takes);
   const input = cell.place.querySelector("details:has(.cell_input), .cell_input");
   input.after(h("div", { class: "live-row" }, cell.button, cell.note));
 }
 
-function makeCell(notebookCell, place) {
-  const cell = { source: [notebookCell.source].flat().join(""), place };
+function makeCell({ source, metadata }, place) {
+  const takes = metadata.live_seconds;
+  const cell = { source: [source].flat().join(""), place, takes: takes ? `about ${takes} s` : "" };
   if (!place) return cell;
   cell.output = place.querySelector(".cell_output") ?? h("div", { class: "cell_output docutils container" });
   if (!cell.output.parentElement) place.append(cell.output);
@@ -241,7 +241,7 @@ function reset() {
   if (running) giveUp(words);
   forget();
   for (const cell of cells) {
-    if (cell.area) edit(cell, cell.source), cell.note.textContent = "";
+    if (cell.area) edit(cell, cell.source), cell.note.textContent = cell.takes;
     cell.output?.replaceChildren(...cell.saved);
   }
   say(words);

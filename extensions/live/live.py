@@ -46,9 +46,13 @@ class Stream(io.TextIOBase):
         self.kept, self.sent = "", time.monotonic()
 
 
+def flush():
+    sys.stdout.flush()
+    sys.stderr.flush()
+
+
 def show(data):
-    for stream in (sys.stdout, sys.stderr):
-        stream.flush()
+    flush()
     for kind in {"text/html", "text/markdown"} & set(words and data):
         data = data | {kind: shown(data[kind], words, phrases)}
     send(
@@ -91,6 +95,5 @@ def run(code, fresh):
         shell.reset()
     sys.stdout, sys.stderr = Stream("stdout"), Stream("stderr")
     result = shell.run_cell(code, store_history=True)
-    sys.stdout.flush()
-    sys.stderr.flush()
+    flush()
     return result.success
