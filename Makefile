@@ -19,7 +19,7 @@ BOTH_CORES := -n 2 --dist loadfile --no-loadscope-reorder
 NEEDS := needs_torch or needs_browser or needs_repo2docker or needs_dask or needs_model or needs_pyodide or slow
 
 # Tests of the book and not of attnlib alone: they need notebooks, Sphinx or make.
-BOOK_TESTS := $(wildcard $(patsubst %,tests/test_%.py,api binder broken_worlds chinese_pages explorables explorables_freeze explorables_gain explorables_heads explorables_jacobian explorables_rows explorables_runs explorables_tilt light_pages live_pages real_code execution_cache translation ledger links notebooks pages print run_notebooks tooling))
+BOOK_TESTS := $(wildcard $(patsubst %,tests/test_%.py,api binder broken_worlds chinese_pages explorables explorables_freeze explorables_gain explorables_heads explorables_jacobian explorables_rows explorables_runs explorables_tilt light_pages live_pages real_code execution_cache thin_formulas translation ledger links notebooks pages print run_notebooks tooling))
 
 # An environment holds absolute paths: the mark of one that was moved or copied here is not believed.
 $(shell grep -LsxF "$(CURDIR)" .venv*/*.installed | xargs rm -f)
@@ -115,7 +115,7 @@ $(READY): requirements.txt constraints.txt pyproject.toml
 
 # npm is the one that came with the environment.
 $(NODE_MODULES): package.json package-lock.json $(READY)
-	@PATH="$(CURDIR)/$(BIN):$$PATH" npm ci --silent || { echo "KaTeX and PurgeCSS were not installed: check the network, then run this again" >&2; exit 1; }
+	@PATH="$(CURDIR)/$(BIN):$$PATH" npm ci --silent || { echo "KaTeX, PurgeCSS and SVGO were not installed: check the network, then run this again" >&2; exit 1; }
 	@touch $@
 
 $(LIGHTHOUSE): benchmarks/package.json benchmarks/package-lock.json $(READY)
