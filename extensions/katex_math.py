@@ -26,6 +26,20 @@ NODE = shutil.which("node", path=Path(sys.executable).parent) or "node"
 logger = logging.getLogger(__name__)
 
 
+def ask_node(program: str, *arguments, given: str = "") -> dict:
+    """What one of the programs beside this file answers, as JSON."""
+    done = subprocess.run(
+        [NODE, HERE / program, *arguments],
+        input=given,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+    )
+    if done.returncode:
+        raise ExtensionError(f"{program}: {done.stderr.strip()}")
+    return json.loads(done.stdout)
+
+
 @cache
 def node_program() -> subprocess.Popen:
     """Node with katex.mjs, one for each process that writes pages."""

@@ -4,10 +4,8 @@ Runs on the finished pages, after page_fixes. What a pass looks for and does not
 build: then the theme has changed, and the pass is wrong or no longer needed.
 """
 
-import json
 import logging
 import re
-import subprocess
 from base64 import b64decode
 from collections import defaultdict
 from copy import copy
@@ -18,11 +16,10 @@ from pathlib import Path
 from bs4 import Tag
 from finished_pages import pages_to_mend, soup_of
 from fontTools import subset
-from katex_math import KATEX, NODE
+from katex_math import KATEX, ask_node
 from sphinx.errors import ExtensionError
 from thin_formulas import rules_of_formulas, thin_formulas
 
-HERE = Path(__file__).parent
 logging.getLogger("fontTools").setLevel(logging.WARNING)
 SHEET, NOSCRIPT = "_static/styles/book.css", "_static/styles/noscript.css"
 
@@ -248,15 +245,7 @@ def bundle(
     out: Path, sheets: list[Path], variables: set, rest: set
 ) -> None:
     """Write the two style sheets of all pages, and the fonts that they name."""
-    done = subprocess.run(
-        [NODE, HERE / "bundle_css.mjs", out, *sheets],
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-    )
-    if done.returncode:
-        raise ExtensionError(f"light_pages: {done.stderr.strip()}")
-    made = json.loads(done.stdout)
+    made = ask_node("bundle_css.mjs", out, *sheets)
     css = made["css"]
     if not made["noscript"].count("--pst-color-text-base"):
         raise ExtensionError(

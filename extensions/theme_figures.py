@@ -6,10 +6,9 @@ scheme of its place, which the theme sets. Then SVGO writes them anew.
 
 import json
 import re
-import subprocess
 from pathlib import Path
 
-from katex_math import HERE, NODE
+from katex_math import ask_node
 from sphinx.errors import ExtensionError
 
 # What attnlib.book.figures draws with, and what takes its place on a dark page.
@@ -37,19 +36,6 @@ def follow_scheme(svg: str) -> str:
     return re.sub(r"(<svg\b[^>]*>)", lambda m: m[1] + STYLE, svg, count=1)
 
 
-def thin(figures: dict[str, str]) -> dict[str, str]:
-    done = subprocess.run(
-        [NODE, HERE / "thin_figures.mjs"],
-        input=json.dumps(figures),
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-    )
-    if done.returncode:
-        raise ExtensionError(f"theme_figures: {done.stderr.strip()}")
-    return json.loads(done.stdout)
-
-
 def theme_figures(app, exception):
     if exception or app.builder.name != "html":
         return
@@ -64,8 +50,10 @@ def theme_figures(app, exception):
         for path, svg in figures.items()
         if RULES not in svg
     }
-    for path, svg in (thin(fresh) if fresh else {}).items():
-        Path(path).write_text(svg, "utf-8")
+    if fresh:
+        thin = ask_node("thin_figures.mjs", given=json.dumps(fresh))
+        for path, svg in thin.items():
+            Path(path).write_text(svg, "utf-8")
 
 
 def setup(app):

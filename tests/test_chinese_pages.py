@@ -145,11 +145,6 @@ def test_code_is_the_same_in_both_languages(name):
                 ".cell_input pre, div.highlight-python pre"
             )
         ]
-        for soup in (
-            BeautifulSoup(
-                (HTML / edition / name).read_text("utf-8"), "html.parser"
-            )
-            for edition in (".", "zh")
-        )
+        for soup in (parse(HTML / name), parse(HTML / "zh" / name))
     ]
     assert listings[0] == listings[1]

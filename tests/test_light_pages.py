@@ -21,6 +21,7 @@ from test_pages import (
 KIB = 1024
 FIRST_LOAD = 130 * KIB  # as a server sends it
 UNPACKED = 500 * KIB
+# Its formulas' drawings are a quarter of it.
 MANY_FORMULAS = {"book/06-scaling.html": 540 * KIB}
 PACKED = {".woff2", ".png"}  # nothing is gained by gzip
 SITE = 8 * KIB * KIB  # without copies to keep or to run

@@ -1,11 +1,11 @@
 """Formulas say the same in fewer elements: no letter, line or root may move by it."""
 
-import json
 import re
 import sys
 
 import pytest
 from bs4 import BeautifulSoup
+from stored import BOOK, read, text
 from working_tree import ROOT
 
 sys.path.insert(0, str(ROOT / "extensions"))
@@ -37,10 +37,10 @@ PLACES = r"""() => [...document.querySelectorAll("p")].map(p => {
 def formulas():
     """The TeX of each formula in the chapters, and whether it has a line of its own."""
     found = {}
-    for path in sorted((ROOT / "book").glob("*.ipynb")):
-        for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+    for path in sorted(BOOK.glob("*.ipynb")):
+        for cell in read(path)["cells"]:
             if cell["cell_type"] == "markdown":
-                for display, inline in TEX.findall("".join(cell["source"])):
+                for display, inline in TEX.findall(text(cell["source"])):
                     found[display or inline, bool(display)] = None
     return list(found)
 
